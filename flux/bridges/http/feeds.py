@@ -1,0 +1,255 @@
+"""What close-delimited HTTP outputs share: a feed as an output of a stream, and its readers."""
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import count
+
+from flux.base.errors import PeerError
+from flux.bridges.http.connection import HttpConnection
+from flux.bridges.http.request import Request
+from flux.bridges.http.response import CORS, Header
+from media.events import ReaderClosed, ReaderJoined, ReaderSkipped
+from media.feed import START_GOP, START_KEY, START_LIVE, Feed, FeedReader, Format
+from media.frame import Frame
+from media.router import Lease, Router
+from media.stream import Emit, Stream
+from media.track import Track
+
+STARTS = (START_GOP, START_KEY, START_LIVE)
+
+
+class LoopScheduler:
+    """The running loop as a feed's scheduler."""
+
+    __slots__ = ("_loop", "now")
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self.now: Callable[[], float] = time.monotonic
+
+    def call_soon(self, callback: Callable[[], None]) -> None:
+        """Run in the next turn of the loop."""
+        self._loop.call_soon(callback)
+
+    def call_later(self, delay: float, callback: Callable[[], None]) -> None:
+        """Run after `delay` seconds."""
+        self._loop.call_later(delay, callback)
+
+
+@dataclass(frozen=True, slots=True)
+class FeedOutputKind:
+    """One output format on HTTP."""
+
+    name: str  # of the output: key in `Stream.outputs`
+    protocol: str  # of its readers, in the API and in metrics
+    suffix: str  # of the path
+    content_type: str
+    carries: Callable[[str], bool]
+    make: Callable[[Sequence[Track]], Format]
+
+
+class FeedOutput:
+    """The feed of one stream and format; it exists while somebody reads it."""
+
+    def __init__(self, stream: Stream, kind: FeedOutputKind, emit: Emit) -> None:
+        self.name = kind.name
+        self._stream = stream
+        self._protocol = kind.protocol
+        self._emit = emit
+        tracks = tuple(track for track in stream.tracks if kind.carries(track.codec))
+        for track in stream.tracks:
+            if track not in tracks:
+                stream.note_dropped_track(kind.name, track)
+        if not tracks:
+            raise PeerError("no-playable-track", 415, stream.name)
+        options = stream.options.feed
+        self.feed = Feed(kind.make(tracks), tracks, options, LoopScheduler(), self._skipped)
+        self.feed.keyless = stream.keyless
+        self.feed.seed(stream.gop.frames())
+        self.names: dict[FeedReader, str] = {}
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes of the feed's log."""
+        return self.feed.size_bytes
+
+    def frame(self, frame: Frame) -> None:
+        """One frame of the stream."""
+        self.feed.keyless = self._stream.keyless
+        self.feed.frame(frame)
+        if self.feed.closed:
+            self._leave()
+
+    def tracks_changed(self, tracks: tuple[Track, ...]) -> None:
+        """Headers cannot change within one body: readers are closed and come again."""
+        del tracks
+        self.close("tracks-changed")
+
+    def close(self, reason: str) -> None:
+        """End every reader."""
+        self.feed.close(reason)
+        self._leave()
+
+    def close_if_unused(self) -> None:
+        """Give the feed up after its last reader."""
+        if not self.feed.readers:
+            self.feed.close("no-readers")
+            self._leave()
+
+    def _leave(self) -> None:
+        if self._stream.outputs.get(self.name) is self:
+            del self._stream.outputs[self.name]
+
+    def _skipped(self, reader: FeedReader, lag: float, chunks: int) -> None:
+        self._stream.drops["reader-skipped"] += chunks
+        name = self.names.get(reader, "")
+        self._emit(ReaderSkipped(self._stream.name, self._protocol, name, lag, chunks))
+
+
+class HttpFeedReader:
+    """One viewer: from its request, through the wait for the stream, to its end."""
+
+    def __init__(
+        self, name: str, request: Request, connection: HttpConnection, bridge: "HttpFeedBridge"
+    ) -> None:
+        self.id = name
+        self.protocol = bridge.kind.protocol
+        self.address = request.address
+        self.since = time.time()
+        self.lease: Lease | None = None
+        self.done = False
+        self._request = request
+        self._connection = connection
+        self._bridge = bridge
+        self._stream: Stream | None = None
+        self._output: FeedOutput | None = None
+        self._reader: FeedReader | None = None
+
+    @property
+    def sent_bytes(self) -> int:
+        """Bytes handed to its transport."""
+        return self._reader.sent_bytes if self._reader is not None else 0
+
+    @property
+    def dropped(self) -> int:
+        """Chunks that it missed."""
+        return self._reader.dropped_chunks if self._reader is not None else 0
+
+    def lag(self) -> float:
+        """Seconds behind the live edge."""
+        if self._reader is None or self._output is None:
+            return 0.0
+        return self._output.feed.lag(self._reader)
+
+    def end(self, reason: str) -> None:
+        """Close it, after what is pending."""
+        if self._reader is not None:
+            self._reader.sink.end(reason)
+
+    # -- called by the router ----------------------------------------------------------------
+
+    def stream_ready(self, stream: Stream) -> None:
+        """The stream can be read: take the connection over and attach to the feed."""
+        connection, kind = self._connection, self._bridge.kind
+        try:
+            output = self._bridge.output_of(stream)
+        except PeerError as exc:
+            connection.refuse(exc.status, exc.reason)
+            self.release()
+            return
+        sink = connection.start_stream(self._bridge.stream_headers, self._ended)
+        if sink is None:
+            output.close_if_unused()
+            self.release()
+            return
+        start = self._request.query.get("start", START_GOP)
+        reader = output.feed.attach(sink, start)
+        self._stream, self._output, self._reader = stream, output, reader
+        output.names[reader] = self.id
+        stream.readers[self.id] = self
+        seconds = self._bridge.now() - self._request.arrived
+        self._bridge.emit(ReaderJoined(stream.name, kind.protocol, self.id, seconds))
+
+    def stream_failed(self, reason: str, status: int) -> None:
+        """The stream did not become ready in time."""
+        self._connection.refuse(status, reason, [("Retry-After", "2")])
+        self.release()
+
+    def release(self) -> None:
+        """Give the lease back; also when the peer left while it waited."""
+        self.done = True
+        self._connection.on_lost = None
+        if self.lease is not None:
+            self.lease.close()
+
+    def _ended(self, reason: str) -> None:
+        reader, output, stream = self._reader, self._output, self._stream
+        if reader is not None and output is not None and stream is not None:
+            output.feed.detach(reader)
+            output.names.pop(reader, None)
+            stream.readers.pop(self.id, None)
+            stream.sent_bytes += reader.sent_bytes
+            output.close_if_unused()
+            event = ReaderClosed(stream.name, self.protocol, self.id, reason, reader.sent_bytes)
+            self._bridge.emit(event)
+        self.release()
+
+
+class HttpFeedBridge:
+    """Serves `/NAME<suffix>` as an endless body in one format."""
+
+    def __init__(
+        self,
+        kind: FeedOutputKind,
+        router: Router,
+        emit: Emit,
+        now: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.kind = kind
+        self.emit = emit
+        self.now = now
+        self._router = router
+        self._numbers = count(1)
+        self.stream_headers: tuple[Header, ...] = (
+            *CORS,
+            ("Content-Type", kind.content_type),
+            ("Cache-Control", "no-store"),
+            ("X-Accel-Buffering", "no"),  # a proxy that collects the body shows nothing
+        )
+
+    def output_of(self, stream: Stream) -> FeedOutput:
+        """The stream's feed of this format, made for its first reader."""
+        output = stream.outputs.get(self.kind.name)
+        if isinstance(output, FeedOutput):
+            return output
+        output = FeedOutput(stream, self.kind, self.emit)
+        stream.outputs[self.kind.name] = output
+        return output
+
+    def handle(self, request: Request, connection: HttpConnection) -> bool:
+        """Answer a request for `/NAME<suffix>`; False for any other path."""
+        suffix = self.kind.suffix
+        if not request.path.endswith(suffix) or len(request.path) <= len(suffix) + 1:
+            return False
+        name = request.path[1 : -len(suffix)]
+        if self._router.find(name) is None:
+            connection.refuse(404, "stream-not-found")
+        elif request.query.get("start", START_GOP) not in STARTS:
+            connection.refuse(400, "unknown-start")
+        elif request.method == "HEAD":
+            connection.respond_head(self.stream_headers)
+        else:
+            self._open(name, request, connection)
+        return True
+
+    def _open(self, name: str, request: Request, connection: HttpConnection) -> None:
+        number = f"{self.kind.protocol}-{next(self._numbers)}"
+        reader = HttpFeedReader(number, request, connection, self)
+        connection.on_lost = lambda _reason: reader.release()
+        reader.lease = self._router.open(
+            name, reader.stream_ready, reader.stream_failed, request.arrived
+        )
+        if reader.done:  # it was told so before the lease was known
+            reader.release()

@@ -1,0 +1,128 @@
+"""The media listener: HTTP/1.1 on httptools, for everything that players fetch (DESIGN 4.10)."""
+
+import asyncio
+import contextlib
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from flux.bridges.http.connection import HttpConnection
+from flux.bridges.http.request import Request
+from flux.net.listener import listen_tcp
+
+BACKLOG = 4096
+SWEEP_INTERVAL = 1.0
+
+
+class MediaHandler(Protocol):
+    """A protocol's bridge on this listener."""
+
+    def handle(self, request: Request, connection: HttpConnection) -> bool:
+        """Answer the request, now or later; False if the path is not this bridge's."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class HttpLimits:
+    """What one peer may have."""
+
+    connections: int = 20_000
+    connections_per_address: int = 10_000
+
+
+class HttpServer:
+    """Owns the listening sockets and every connection on them."""
+
+    def __init__(
+        self,
+        handlers: Sequence[MediaHandler],
+        limits: HttpLimits,
+        now: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._handlers = tuple(handlers)
+        self._limits = limits
+        self._connections: set[HttpConnection] = set()
+        self._by_address: Counter[str] = Counter()
+        self._servers: list[asyncio.Server] = []
+        self._sweeper: asyncio.TimerHandle | None = None
+        self._stopping = False
+        self._empty = asyncio.Event()
+        self._empty.set()
+        self.now = now
+        self.refusals: Counter[str] = Counter()  # by reason
+        self.responses: Counter[int] = Counter()  # by status
+        self.sent_bytes = 0  # bodies of whole responses; streams count their own
+
+    async def start(self, host: str | None, port: int) -> tuple[str, int]:
+        """Listen; answers the address that was bound. Raises OSError if that fails."""
+        server = await listen_tcp(lambda: HttpConnection(self), host, port, backlog=BACKLOG)
+        self._servers.append(server)
+        if self._sweeper is None:
+            self._sweep()
+        bound = server.sockets[0].getsockname()
+        return bound[0], bound[1]
+
+    async def stop(self, timeout: float = 2.0) -> None:
+        """Accept no more; let what is being sent go out, then cut what is left."""
+        self._stopping = True
+        if self._sweeper is not None:
+            self._sweeper.cancel()
+        for server in self._servers:
+            server.close()
+        for connection in tuple(self._connections):
+            connection.finish()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(timeout):
+                await self._empty.wait()
+        for connection in tuple(self._connections):
+            connection.abort()
+
+    @property
+    def connections(self) -> int:
+        """How many peers are connected."""
+        return len(self._connections)
+
+    def admit(self, connection: HttpConnection) -> bool:
+        """Whether a new connection is within the limits; it is remembered either way."""
+        self._connections.add(connection)
+        self._empty.clear()
+        self._by_address[connection.address] += 1
+        return (
+            not self._stopping
+            and len(self._connections) <= self._limits.connections
+            and self._by_address[connection.address] <= self._limits.connections_per_address
+        )
+
+    def forget(self, connection: HttpConnection) -> None:
+        """A connection has ended."""
+        if connection in self._connections:
+            self._connections.discard(connection)
+            self._by_address[connection.address] -= 1
+            if self._by_address[connection.address] <= 0:
+                del self._by_address[connection.address]
+            if not self._connections:
+                self._empty.set()
+
+    def dispatch(self, request: Request, connection: HttpConnection) -> None:
+        """Give a request to the first handler whose path it is."""
+        for handler in self._handlers:
+            if handler.handle(request, connection):
+                return
+        connection.refuse(404, "not-found")
+
+    def count(self, reason: str) -> None:
+        """Something was refused."""
+        self.refusals[reason] += 1
+
+    def count_response(self, status: int, size: int) -> None:
+        """A response went out."""
+        self.responses[status] += 1
+        self.sent_bytes += size
+
+    def _sweep(self) -> None:
+        now = self.now()
+        for connection in tuple(self._connections):
+            connection.sweep(now)
+        self._sweeper = asyncio.get_running_loop().call_later(SWEEP_INTERVAL, self._sweep)

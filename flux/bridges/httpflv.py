@@ -1,0 +1,20 @@
+"""HTTP-FLV: `http://host:8888/NAME.flv`."""
+
+from flux.bridges.http.feeds import FeedOutputKind, HttpFeedBridge
+from media.flv.muxer import FlvMuxer, carries
+from media.router import Router
+from media.stream import Emit
+
+HTTP_FLV = FeedOutputKind(
+    name="flv",
+    protocol="http-flv",
+    suffix=".flv",
+    content_type="video/x-flv",
+    carries=carries,
+    make=FlvMuxer,
+)
+
+
+def http_flv(router: Router, emit: Emit) -> HttpFeedBridge:
+    """The bridge, for the media listener."""
+    return HttpFeedBridge(HTTP_FLV, router, emit)

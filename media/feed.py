@@ -1,0 +1,508 @@
+"""A feed: one output format of one stream, encoded once, however many readers there are.
+
+Theory of operation. `frame()` appends one chunk of immutable bytes to the log. When the write
+window closes, the chunks since the last flush are joined once, and every reader that is in step
+gets that one shared object. The flush works in slices and gives the loop back in between.
+
+A reader is a cursor and a sink. Its states:
+
+    in-step   its cursor is the flush's start: it gets the joined bytes
+    behind    its sink holds too much: it gets nothing until that has drained, then the list of its
+              chunks up to the flush, and is in step again
+    waiting   it waits for a key frame (it skipped, or began so); a reader that skipped keeps its
+              sound meanwhile
+
+    in-step --sink over the low mark--> behind --drained--> in-step
+    behind  --lag over the bound------> waiting --key chunk--> in-step
+    behind  --no progress for STALL---> closed
+
+The window grows with what a flush costs: readers x cost of one write / WINDOW_SHARE, so that a few
+readers get every frame at once and many readers share few system calls.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from media.frame import Frame
+from media.track import Kind, Track
+
+SLICE = 0.002  # seconds of writes before the loop gets its turn
+WINDOW_SHARE = 0.05  # share of the core that the writes of one feed aim at
+FIRST_COST = 25e-6  # seconds of one write, until it is measured
+COST_WEIGHT = 0.05  # of the newest measurement
+START_GOP, START_KEY, START_LIVE = "gop", "key", "live"
+
+
+class Scheduler(Protocol):
+    """The loop, as far as a feed needs one; virtual in tests."""
+
+    def now(self) -> float:
+        """Monotonic seconds."""
+        ...
+
+    def call_soon(self, callback: Callable[[], None]) -> None:
+        """Run in the next turn."""
+        ...
+
+    def call_later(self, delay: float, callback: Callable[[], None]) -> None:
+        """Run after `delay` seconds."""
+        ...
+
+
+class Sink(Protocol):
+    """Where a reader's bytes go: a transport, as far as a feed sees it."""
+
+    def write(self, data: bytes) -> None:
+        """Hand over bytes; never blocks."""
+        ...
+
+    def writelines(self, chunks: list[bytes]) -> None:
+        """Hand over several pieces at once."""
+        ...
+
+    def pending_bytes(self) -> int:
+        """Bytes handed over that the transport has not given to the kernel."""
+        ...
+
+    def unsent_bytes(self) -> int:
+        """The same and what the kernel still holds; a system call."""
+        ...
+
+    def end(self, reason: str) -> None:
+        """The feed is over for this reader: send what is pending, then close."""
+        ...
+
+
+class Format(Protocol):
+    """An output format: frames in, bytes for every reader out."""
+
+    name: str
+
+    def header(self) -> bytes:
+        """What a new reader needs before its first chunk."""
+        ...
+
+    def resume(self) -> bytes:
+        """What a reader needs after chunks were skipped for it."""
+        ...
+
+    def encode(self, frame: Frame) -> bytes:
+        """The frame's bytes; empty if this format has nothing to send for it."""
+        ...
+
+    @property
+    def is_exhausted(self) -> bool:
+        """The format cannot go on: the feed ends and readers begin anew."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class FeedOptions:
+    """Limits of one feed, in seconds and bytes."""
+
+    window: float = 0.1  # bound of the write window
+    low_mark: float = 0.5  # a sink that holds more gets no write
+    lag_bound: float = 3.0  # a reader farther behind skips to a key frame
+    stall_timeout: float = 10.0  # a sink that takes nothing for so long is closed
+    log_seconds: float = 20.0  # what the log keeps at most, even if the GOP is longer
+    log_bytes: int = 64 << 20
+
+
+@dataclass(slots=True, eq=False)
+class Chunk:
+    """One frame in the feed's format."""
+
+    time: float  # dts in seconds of stream time
+    key: bool  # a reader can start here
+    is_video: bool
+    data: bytes
+
+
+@dataclass(slots=True, eq=False)
+class FeedReader:
+    """A cursor and a sink. Counters are read by the API."""
+
+    sink: Sink
+    cursor: int  # index of the next chunk that it gets
+    audio_while_waiting: bool = False
+    waiting: bool = False
+    sent_bytes: int = 0
+    dropped_chunks: int = 0
+    skips: int = 0
+    behind_since: float = 0.0  # 0 when in step
+    held_bytes: int = 0  # what the sink held when last looked at while behind
+    progress_at: float = 0.0
+    closed: bool = False
+
+
+class Feed:
+    """The log of one format and the readers that follow it."""
+
+    def __init__(
+        self,
+        form: Format,
+        tracks: tuple[Track, ...],
+        options: FeedOptions,
+        scheduler: Scheduler,
+        on_skip: Callable[[FeedReader, float, int], None],
+    ) -> None:
+        self.format = form
+        self.tracks = tracks
+        self._carried = frozenset(tracks)
+        self._has_video = any(track.kind is Kind.VIDEO for track in tracks)
+        self._options = options
+        self._scheduler = scheduler
+        self._on_skip = on_skip
+        self._log: list[Chunk] = []
+        self._base = 0  # index of the log's first chunk
+        self._log_bytes = 0
+        self._key = -1  # index of the newest key chunk, -1 if there is none in the log
+        self._flushed = 0  # everything before this index has been handed out
+        self._in_step: list[FeedReader] = []
+        self._apart: list[FeedReader] = []  # behind or waiting
+        self._cost = FIRST_COST
+        self._flush_at = 0.0  # when the last flush began
+        self._scheduled = False
+        self._job: _Flush | None = None
+        self._rate = 0.0  # bytes a second, smoothed
+        self._rate_time = scheduler.now()
+        self._rate_bytes = 0
+        self.keyless = False  # start anywhere: no key frame came for too long
+        self.sent_bytes = 0
+        self.closed = False
+
+    # -- what the API reads ------------------------------------------------------------------
+
+    @property
+    def readers(self) -> int:
+        """How many readers follow this feed."""
+        return len(self._in_step) + len(self._apart)
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes that the log holds."""
+        return self._log_bytes
+
+    @property
+    def window(self) -> float:
+        """The write window that holds now, in seconds."""
+        return min(self._options.window, self.readers * self._cost / WINDOW_SHARE)
+
+    @property
+    def write_cost(self) -> float:
+        """Measured seconds of one write."""
+        return self._cost
+
+    def lag(self, reader: FeedReader) -> float:
+        """Seconds from the live edge to what has left this machine for `reader`."""
+        if not self._log:
+            return 0.0
+        held = reader.sink.unsent_bytes() / self._rate if self._rate else 0.0
+        index = max(0, min(reader.cursor - self._base, len(self._log) - 1))
+        behind = self._log[-1].time - self._log[index].time
+        return held + (behind if reader.cursor < self._base + len(self._log) else 0.0)
+
+    # -- input -------------------------------------------------------------------------------
+
+    def seed(self, frames: tuple[Frame, ...]) -> None:
+        """Encode what the GOP cache holds, for the first readers to start from."""
+        for frame in frames:
+            self._append(frame)
+        self._flushed = self._base + len(self._log)
+        if self._log and (span := self._log[-1].time - self._log[0].time) > 0.2:
+            self._rate = self._rate_bytes / span
+        self._rate_bytes = 0
+
+    def frame(self, frame: Frame) -> None:
+        """Encode one frame; it goes out when the write window closes."""
+        if self.closed:
+            return
+        self._append(frame)
+        if not self._scheduled and (self._in_step or self._apart):
+            self._scheduled = True
+            wait = self._flush_at + self.window - self._scheduler.now()
+            if wait > 0:
+                self._scheduler.call_later(wait, self._flush)
+            else:
+                self._scheduler.call_soon(self._flush)
+
+    def _append(self, frame: Frame) -> None:
+        track = frame.track
+        if track not in self._carried:
+            return
+        data = self.format.encode(frame)
+        if not data:
+            return
+        is_video = track.kind is Kind.VIDEO
+        key = (is_video or not self._has_video) and (frame.key or self.keyless)
+        self._log.append(Chunk(frame.dts / track.clock_rate, key, is_video, data))
+        self._log_bytes += len(data)
+        self._rate_bytes += len(data)
+        if key:
+            self._key = self._base + len(self._log) - 1
+        if not self.readers:
+            self._flushed = self._base + len(self._log)
+        if len(self._log) > 64 or self._log_bytes > self._options.log_bytes:
+            self._trim()
+
+    def _trim(self) -> None:
+        """Let go of chunks: all handed out, and older than the newest key and every cursor.
+
+        A reader farther behind than the lag bound will skip anyway, so it holds nothing back.
+        """
+        log, options = self._log, self._options
+        live = log[-1].time
+        handed_out = self._flushed if self._job is None else self._job.start
+        needed = min(handed_out, self._key) if self._key >= 0 else handed_out
+        wanted = min((reader.cursor for reader in self._apart), default=needed)
+        drop = 0
+        for index, chunk in enumerate(log, self._base):
+            age = live - chunk.time
+            is_old = index < needed and (index < wanted or age > options.lag_bound)
+            is_over = self._log_bytes > options.log_bytes or age > options.log_seconds
+            if index >= handed_out or not (is_old or is_over):
+                break
+            drop += 1
+            self._log_bytes -= len(chunk.data)
+        if drop:
+            self._forget(drop)
+
+    def _forget(self, count: int) -> None:
+        del self._log[:count]
+        self._base += count
+        if self._key < self._base:
+            self._key = -1
+
+    # -- readers -----------------------------------------------------------------------------
+
+    def attach(self, sink: Sink, start: str = START_GOP) -> FeedReader:
+        """Add a reader; its first bytes go out at once, not at the next flush."""
+        edge = self._flushed
+        reader = FeedReader(sink, edge, progress_at=self._scheduler.now())
+        first = [header] if (header := self.format.header()) else []
+        if start == START_GOP and self._key >= 0:
+            reader.cursor = min(self._key, edge)
+            first += [chunk.data for chunk in self._slice(reader.cursor, edge)]
+            reader.cursor = edge
+        elif start != START_LIVE:
+            reader.waiting = True
+        if first:
+            self._write(reader, first)
+        (self._apart if reader.waiting else self._in_step).append(reader)
+        return reader
+
+    def detach(self, reader: FeedReader) -> None:
+        """Forget a reader whose connection is gone."""
+        if not reader.closed:
+            reader.closed = True
+            for group in (self._in_step, self._apart):
+                if reader in group:
+                    group.remove(reader)
+
+    def close(self, reason: str) -> None:
+        """End every reader, after what is still in the log for it."""
+        if self.closed:
+            return
+        self.closed = True
+        readers = self._in_step + self._apart
+        self._in_step, self._apart, self._job = [], [], None
+        end = self._base + len(self._log)
+        for reader in readers:
+            if reader.closed:
+                continue
+            reader.closed = True
+            if not reader.waiting and reader.cursor < end:
+                self._write(reader, [c.data for c in self._slice(reader.cursor, end)])
+            reader.sink.end(reason)
+        self._log.clear()
+        self._log_bytes = 0
+
+    # -- the flush ---------------------------------------------------------------------------
+
+    def _flush(self) -> None:
+        """The write window has closed: hand out what came since the last time."""
+        self._scheduled = False
+        if self.closed or self._job is not None:
+            return
+        now = self._flush_at = self._scheduler.now()
+        start, end = self._flushed, self._base + len(self._log)
+        if start == end and not self._apart:
+            return
+        self._measure_rate(now)
+        data = b"".join([chunk.data for chunk in self._slice(start, end)])
+        self._job = _Flush(start, end, data, self._in_step, now)
+        self._flushed = end
+        self._flush_slice()
+
+    def _flush_slice(self) -> None:
+        """Write to as many readers as fit into a slice, then let the loop have a turn."""
+        job = self._job
+        if job is None:
+            return
+        now = self._scheduler.now()
+        if job.written:
+            cost = (now - job.slice_at) / job.written
+            self._cost += COST_WEIGHT * (min(cost, 4 * self._cost) - self._cost)
+        job.slice_at = now
+        job.written = 0
+        low = self._low_mark_bytes()
+        count = max(8, int(SLICE / self._cost))
+        readers, data, size, end = job.readers, job.data, len(job.data), job.end
+        stop = min(job.position + count, len(readers))
+        for position in range(job.position, stop):
+            reader = readers[position]
+            if reader.closed:
+                continue
+            sink = reader.sink
+            if sink.pending_bytes() > low:
+                job.fallen.append(reader)
+                continue
+            sink.write(data)
+            reader.cursor = end
+            reader.sent_bytes += size
+            job.written += 1
+        self.sent_bytes += job.written * size
+        job.position = stop
+        if stop < len(readers):
+            self._scheduler.call_soon(self._flush_slice)
+            return
+        self._finish(job, now)
+
+    def _finish(self, job: "_Flush", now: float) -> None:
+        self._job = None
+        for reader in job.fallen:
+            if not reader.closed:
+                self._in_step.remove(reader)
+                self._apart.append(reader)
+                reader.behind_since = reader.progress_at = now
+                reader.held_bytes = reader.sink.unsent_bytes()
+        if self._apart:
+            self._serve_apart(job.end, now)
+        if self.format.is_exhausted:
+            self.close("format-exhausted")
+            return
+        if self._base + len(self._log) > self._flushed and not self._scheduled:
+            self._scheduled = True
+            wait = max(0.0, self._flush_at + self.window - self._scheduler.now())
+            self._scheduler.call_later(wait, self._flush)
+
+    def _serve_apart(self, end: int, now: float) -> None:
+        """Readers that are behind or wait for a key frame: each gets its own list of chunks."""
+        low = self._low_mark_bytes()
+        options = self._options
+        for reader in list(self._apart):
+            if reader.sink.pending_bytes() <= low:
+                self._catch_up(reader, end, now)
+                continue
+            if not reader.behind_since:
+                reader.behind_since = reader.progress_at = now
+            held = reader.sink.unsent_bytes()
+            if held < reader.held_bytes:
+                reader.progress_at = now
+            reader.held_bytes = held
+            if now - reader.progress_at > options.stall_timeout:
+                self._apart.remove(reader)
+                reader.closed = True
+                reader.sink.end("reader-stalled")
+            elif reader.waiting:
+                self._move_on(reader, end)
+            elif self._behind(reader, now) > options.lag_bound:
+                self._skip(reader)
+
+    def _behind(self, reader: FeedReader, now: float) -> float:
+        """Lag of a reader that is apart: by the log where it reaches, by its sink's bytes too."""
+        if reader.cursor < self._base:
+            return now - reader.behind_since + self._options.lag_bound
+        return self.lag(reader)
+
+    def _skip(self, reader: FeedReader) -> None:
+        """Give up what the reader missed; it goes on at a key frame."""
+        lag = self.lag(reader)
+        end = self._base + len(self._log)
+        target = self._key if self._key > reader.cursor else end
+        missed = target - reader.cursor
+        reader.waiting = True
+        reader.audio_while_waiting = target == end
+        reader.cursor = target
+        reader.dropped_chunks += missed
+        reader.skips += 1
+        self._on_skip(reader, lag, missed)
+
+    def _move_on(self, reader: FeedReader, end: int) -> None:
+        """A reader that waits and still takes nothing: what it would get grows old."""
+        target = self._key if self._key >= reader.cursor else end
+        reader.dropped_chunks += target - reader.cursor
+        reader.cursor = target
+
+    def _catch_up(self, reader: FeedReader, end: int, now: float) -> None:
+        """The sink has drained: hand over the reader's chunks; in step again unless it waits."""
+        reader.progress_at = now
+        if reader.cursor < self._base:  # the log could not wait for it
+            self._skip(reader)
+        pieces: list[bytes] = []
+        if reader.waiting:
+            for chunk in self._slice(reader.cursor, end):
+                reader.cursor += 1
+                if chunk.key:
+                    if reader.skips:
+                        pieces.append(self.format.resume())
+                    reader.waiting = False
+                    reader.cursor -= 1
+                    break
+                if reader.audio_while_waiting and not chunk.is_video:
+                    pieces.append(chunk.data)
+                else:
+                    reader.dropped_chunks += 1 if reader.skips else 0
+        if not reader.waiting:
+            pieces += [chunk.data for chunk in self._slice(reader.cursor, end)]
+            reader.cursor = end
+            reader.behind_since = 0.0
+            self._apart.remove(reader)
+            self._in_step.append(reader)
+        if pieces:
+            self._write(reader, pieces)
+
+    # -- small parts -------------------------------------------------------------------------
+
+    def _slice(self, start: int, end: int) -> list[Chunk]:
+        return self._log[max(0, start - self._base) : end - self._base]
+
+    def _write(self, reader: FeedReader, pieces: list[bytes]) -> None:
+        size = sum(map(len, pieces))
+        reader.sent_bytes += size
+        self.sent_bytes += size
+        if len(pieces) == 1:
+            reader.sink.write(pieces[0])
+        else:
+            reader.sink.writelines(pieces)
+
+    def _low_mark_bytes(self) -> float:
+        return max(65536.0, self._options.low_mark * self._rate)
+
+    def _measure_rate(self, now: float) -> None:
+        elapsed = now - self._rate_time
+        if elapsed < 1.0:
+            return
+        rate = self._rate_bytes / elapsed
+        self._rate = rate if not self._rate else 0.7 * self._rate + 0.3 * rate
+        self._rate_time = now
+        self._rate_bytes = 0
+
+
+class _Flush:
+    """One flush under way."""
+
+    __slots__ = ("data", "end", "fallen", "position", "readers", "slice_at", "start", "written")
+
+    def __init__(
+        self, start: int, end: int, data: bytes, in_step: list[FeedReader], now: float
+    ) -> None:
+        self.start = start
+        self.end = end
+        self.data = data
+        self.readers = list(in_step)
+        self.position = 0
+        self.written = 0
+        self.slice_at = now
+        self.fallen: list[FeedReader] = []

@@ -1,0 +1,298 @@
+"""The router: names to streams, who may publish and read, and which sources run on demand.
+
+A stream that configuration names has a `Source`; it runs always, or while somebody holds a lease.
+A reader asks by `open()`: it is called back when the stream is ready, at once or later, or told why
+not. All of it is synchronous; `tick()` moves time on.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from flux.base.errors import PeerError
+from media.events import SourceStateChanged
+from media.publisher import Publisher
+from media.stream import Emit, State, Stream, StreamOptions
+from media.track import TrackDescription
+
+
+class Source(Protocol):
+    """Something that publishes one stream by itself: a camera that is pulled, a worker."""
+
+    def start(self) -> None:
+        """Begin, and go on through failures, until `stop`."""
+        ...
+
+    def stop(self, reason: str) -> None:
+        """End; what is open with the peer is ended politely in the background."""
+        ...
+
+
+@dataclass(slots=True)
+class SourceStatus:
+    """What a source last said of itself."""
+
+    kind: str = ""
+    url: str = ""  # without credentials
+    state: str = "stopped"
+    reason: str = ""
+    since: float = 0.0
+    attempts: int = 0
+
+
+@dataclass(slots=True, eq=False)
+class Declared:
+    """A name that configuration (or the API) knows."""
+
+    stream: Stream
+    source: Source | None
+    on_demand: bool
+    origin: str
+    start_timeout: float
+    close_after: float
+    status: SourceStatus
+    running: bool = False
+    idle_at: float | None = None  # since when nobody has held a lease
+
+
+@dataclass(slots=True, eq=False)
+class Lease:
+    """One reader's claim on a stream, from its request to its end."""
+
+    stream: Stream
+    router: "Router"
+    on_ready: Callable[[Stream], None]
+    on_failed: Callable[[str, int], None]
+    deadline: float
+    waiting: bool = True
+    closed: bool = False
+
+    def close(self) -> None:
+        """Give the claim back; an on-demand source ends some time after the last one."""
+        if not self.closed:
+            self.closed = True
+            self.waiting = False
+            self.router.give_back(self)
+
+
+@dataclass(slots=True)
+class _Entry:
+    stream: Stream
+    declared: Declared | None = None
+    publisher: Publisher | None = None
+    leases: set[Lease] = field(default_factory=set)
+
+
+class Router:
+    """All streams of one process."""
+
+    def __init__(self, emit: Emit) -> None:
+        self._emit = emit
+        self._entries: dict[str, _Entry] = {}
+        self._now = 0.0
+
+    # -- what exists -------------------------------------------------------------------------
+
+    def declare(
+        self,
+        name: str,
+        options: StreamOptions,
+        *,
+        kind: str = "",
+        url: str = "",
+        on_demand: bool = False,
+        origin: str = "config",
+        start_timeout: float = 10.0,
+        close_after: float = 10.0,
+    ) -> Declared:
+        """Make a name known. Its source is set by `set_source`, since sources need the router."""
+        if name in self._entries:
+            raise PeerError("name-taken", 409, name)
+        stream = Stream(name, options, self._emit)
+        declared = Declared(
+            stream, None, on_demand, origin, start_timeout, close_after, SourceStatus(kind, url)
+        )
+        stream.on_ready = self._ready_waiters
+        self._entries[name] = _Entry(stream, declared)
+        return declared
+
+    def set_source(self, name: str, source: Source) -> None:
+        """Give a declared name its source."""
+        declared = self._entries[name].declared
+        if declared is not None:
+            declared.source = source
+
+    def start(self, now: float) -> None:
+        """Start every source that runs always."""
+        self._now = now
+        for entry in self._entries.values():
+            if entry.declared is not None and not entry.declared.on_demand:
+                self._start_source(entry.declared, now)
+
+    def streams(self) -> Iterator[Stream]:
+        """Every stream, in the order of declaration."""
+        return (entry.stream for entry in self._entries.values())
+
+    def find(self, name: str) -> Stream | None:
+        """The stream of a name, whatever its state."""
+        entry = self._entries.get(name)
+        return entry.stream if entry is not None else None
+
+    def declared(self, name: str) -> Declared | None:
+        """What configuration says of a name."""
+        entry = self._entries.get(name)
+        return entry.declared if entry is not None else None
+
+    # -- sources and publishers --------------------------------------------------------------
+
+    def source_state(self, name: str, state: str, reason: str, now: float) -> None:
+        """A source tells its state: connecting, running, waiting (for its next try), stopped."""
+        entry = self._entries.get(name)
+        if entry is None or entry.declared is None:
+            return
+        status = entry.declared.status
+        if (status.state, status.reason) != (state, reason):
+            self._emit(SourceStateChanged(name, state, reason))
+            status.since = now
+        if state == "connecting":
+            status.attempts += 1
+        status.state, status.reason = state, reason
+        if entry.stream.state is State.STARTING and reason:
+            entry.stream.reason = reason
+
+    def publish(
+        self, name: str, descriptions: Sequence[TrackDescription], *, now: float, origin: str
+    ) -> Publisher:
+        """Begin a run under `name`; raises PeerError if somebody publishes there already."""
+        entry = self._entries.get(name)
+        if entry is None:
+            raise PeerError("stream-not-found", 404, name)
+        if entry.publisher is not None:
+            raise PeerError("name-taken", 409, name)
+        if not descriptions:
+            raise PeerError("no-usable-track", 400, name)
+        stream = entry.stream
+        if stream.state is State.STARTING or stream.state is State.IDLE:
+            stream.inputs = {}
+        tracks = stream.begin(descriptions, now)
+        publisher = Publisher(stream, tracks, origin, self._publisher_closed)
+        entry.publisher = publisher
+        if stream.state is State.READY:  # it came back within the grace period
+            self._ready_waiters(stream)
+        return publisher
+
+    def _publisher_closed(self, publisher: Publisher, reason: str, now: float) -> None:
+        entry = self._entries.get(publisher.stream.name)
+        if entry is None or entry.publisher is not publisher:
+            return
+        entry.publisher = None
+        is_wanted = entry.declared is not None and entry.declared.running
+        publisher.stream.lose(reason, now, hold=is_wanted)
+
+    def _ready_waiters(self, stream: Stream) -> None:
+        entry = self._entries[stream.name]
+        for lease in [lease for lease in entry.leases if lease.waiting]:
+            lease.waiting = False
+            lease.on_ready(stream)
+
+    def _start_source(self, declared: Declared, now: float) -> None:
+        if declared.running or declared.source is None:
+            return
+        declared.running = True
+        if declared.stream.state is State.IDLE:
+            declared.stream.enter(State.STARTING, now)
+        declared.source.start()
+
+    def _stop_source(self, declared: Declared, reason: str, now: float) -> None:
+        if not declared.running or declared.source is None:
+            return
+        declared.running = False
+        declared.idle_at = None
+        declared.source.stop(reason)
+        entry = self._entries[declared.stream.name]
+        if entry.publisher is not None:
+            entry.publisher.close(reason, now)
+        declared.stream.release(reason, now)
+        if declared.stream.state is State.STARTING:
+            declared.stream.enter(State.IDLE, now, reason)
+
+    # -- readers -----------------------------------------------------------------------------
+
+    def open(
+        self,
+        name: str,
+        on_ready: Callable[[Stream], None],
+        on_failed: Callable[[str, int], None],
+        now: float,
+    ) -> Lease:
+        """Claim a stream for a reader; starts an on-demand source.
+
+        `on_ready(stream)` comes at once or when the stream is ready; `on_failed(reason, status)`
+        when it does not become so in time. Raises PeerError if there is no such name.
+        """
+        entry = self._entries.get(name)
+        if entry is None:
+            raise PeerError("stream-not-found", 404, name)
+        declared = entry.declared
+        timeout = declared.start_timeout if declared is not None else 10.0
+        lease = Lease(entry.stream, self, on_ready, on_failed, now + timeout)
+        entry.leases.add(lease)
+        if declared is not None:
+            declared.idle_at = None
+            self._start_source(declared, now)
+        if entry.stream.state is State.READY:
+            lease.waiting = False
+            on_ready(entry.stream)
+        return lease
+
+    def give_back(self, lease: Lease) -> None:
+        """A lease has ended; called by the lease."""
+        entry = self._entries.get(lease.stream.name)
+        if entry is None:
+            return
+        entry.leases.discard(lease)
+        if not entry.leases and entry.declared is not None and entry.declared.on_demand:
+            entry.declared.idle_at = self._now
+
+    def leases(self, name: str) -> int:
+        """How many readers claim a name, waiting ones included."""
+        entry = self._entries.get(name)
+        return len(entry.leases) if entry is not None else 0
+
+    # -- time --------------------------------------------------------------------------------
+
+    def tick(self, now: float, wall_offset: float) -> None:
+        """A few times a second: grace periods, waiting readers, idle sources, rates."""
+        self._now = now
+        for entry in list(self._entries.values()):
+            stream, declared = entry.stream, entry.declared
+            stream.tick(now, wall_offset)
+            if stream.state is State.LOST and now - stream.since >= stream.options.grace:
+                stream.release(stream.reason or "source-lost", now)
+            for lease in [x for x in entry.leases if x.waiting and now >= x.deadline]:
+                lease.waiting = False
+                lease.on_failed(self._why_not(entry), 503)
+            if (
+                declared is not None
+                and declared.on_demand
+                and declared.idle_at is not None
+                and now - declared.idle_at >= declared.close_after
+            ):
+                self._stop_source(declared, "no-readers", now)
+
+    def _why_not(self, entry: _Entry) -> str:
+        if entry.declared is not None and entry.declared.status.reason:
+            return entry.declared.status.reason
+        return "start-timeout"
+
+    def close(self, now: float) -> None:
+        """End everything: readers get the rest of what is theirs, sources say goodbye."""
+        for entry in self._entries.values():
+            entry.stream.end_outputs("server-stopping")
+            for lease in [lease for lease in entry.leases if lease.waiting]:
+                lease.waiting = False
+                lease.on_failed("server-stopping", 503)
+            if entry.declared is not None:
+                self._stop_source(entry.declared, "server-stopping", now)
+            if entry.stream.state is not State.CLOSED:
+                entry.stream.enter(State.CLOSED, now, "server-stopping")

@@ -1,0 +1,336 @@
+"""One stream's media time: jumps, drift and missing DTS are repaired here, once, for every output.
+
+Theory of operation. Each track has an offset that turns the source's timestamp into stream time;
+stream time is the same instant on all tracks when pts / clock_rate is the same. Offsets are set
+
+- when a run of a source begins, by what the source says is one instant (RTP-Info), else by sender
+  reports that were already there, else by arrival;
+- when the source's clock jumps: media time departs from arrival time by more than JUMP against its
+  windowed minimum. A stall of the network with a catch-up afterwards moves arrival, not media time,
+  and is none. The tracks of a source jump together: the first to jump sets the correction, the
+  others adopt it when they are seen to have jumped too;
+- softly, when sender reports show that two tracks are apart: by at most SLEW of media time.
+
+A returning source is placed at the last DTS plus the wall time that has passed, all tracks by one
+offset. Nothing here ever goes backwards: DTS grow strictly within a track.
+
+NTP is the stream's wall anchor plus media time; the anchor follows the system clock by at most
+ANCHOR_SLEW. The source's own wall clock only aligns tracks, unless it is trusted by configuration.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from flux.base.units import NTP_SECOND, ntp_from_unix, rescale
+from media.dts import DecodeClock
+from media.frame import NO_TIME
+from media.parameters import AudioParameters, Parameters, VideoParameters
+from media.track import Kind, Track
+
+JUMP = 3.0  # seconds that media time may depart from arrival time
+SLEW_PER_MILLE = 5  # ticks per 1000 ticks of media time: 5 ms a second
+SLEW_DEAD_BAND = 0.001  # seconds: sender reports are not better than this
+IMPLAUSIBLE_OFFSET = 10.0  # seconds between tracks; more is a broken clock, not an offset
+ANCHOR_SLEW = 0.0005  # seconds a second
+TRANSIT_WINDOW = 10.0  # seconds of the windowed minimum
+ANCHOR_TOLERANCE = 10.0  # an RTP-Info farther than this from the first frame is rubbish
+NANOS = 1_000_000_000
+
+
+@dataclass(slots=True)
+class Jump:
+    """The source's clock stepped; `seconds` is by how much against arrival."""
+
+    seconds: float
+
+
+class _Clock:
+    """The state of one track; times in ticks of its clock unless a name says otherwise."""
+
+    __slots__ = (
+        "adopted",
+        "anchor",
+        "arrived",
+        "decode",
+        "dts",
+        "epoch",
+        "floor",
+        "floor_next",
+        "floor_until",
+        "frame_ticks",
+        "hz",
+        "is_video",
+        "offset",
+        "placed",
+        "pts",
+        "report",
+        "slew",
+        "slew_rest",
+        "source",
+    )
+
+    def __init__(self, track: Track) -> None:
+        self.hz = track.clock_rate
+        self.is_video = track.kind is Kind.VIDEO
+        self.decode = DecodeClock()
+        self.placed = False
+        self.offset = 0
+        self.source = 0  # last source timestamp
+        self.pts = 0
+        self.dts = NO_TIME  # last DTS given out
+        self.arrived = 0.0
+        self.floor = 0.0  # windowed minimum of arrival minus media time, seconds
+        self.floor_next = 0.0
+        self.floor_until = 0.0
+        self.frame_ticks = 0
+        self.anchor: int | None = None  # source timestamp of the run's common instant
+        self.report: tuple[int, int] | None = None  # (NTP, source timestamp)
+        self.slew = 0  # ticks that the offset must still move
+        self.slew_rest = 0
+        self.epoch = 0  # corrections of the run that this track has seen
+        self.adopted = 0
+
+
+class Timeline:
+    """Gives every frame of one stream its place. Pure: times come in as arguments."""
+
+    def __init__(self, *, trust_source_clock: bool = False) -> None:
+        self._clocks: dict[Track, _Clock] = {}
+        self._trust = trust_source_clock
+        self._start_ns = 0  # stream time of this run's common instant
+        self._start_arrived: float | None = None
+        self._corrections: list[int] = []  # nanoseconds, each for all tracks of the run
+        self._last_ns: int | None = None  # greatest DTS given out, as stream time
+        self._last_arrived = 0.0
+        self._anchor_ntp: int | None = None  # NTP of stream time 0
+        self._anchor_at = 0.0
+        self._wall_offset = 0.0  # Unix time minus monotonic time
+        self.jump: Jump | None = None  # set by place() when that frame broke the timeline
+        self.implausible_reports = 0
+
+    def set_wall_offset(self, wall_offset: float) -> None:
+        """Unix time minus monotonic time, read again from time to time by the owner."""
+        self._wall_offset = wall_offset
+
+    def begin(self, tracks: tuple[Track, ...], now: float) -> None:
+        """A run of a source starts. The tracks of a returning source may be the old ones."""
+        old = self._clocks
+        self._clocks = {}
+        for track in tracks:
+            clock = old.get(track) or _Clock(track)
+            clock.placed = False
+            clock.anchor = clock.report = None
+            clock.slew = clock.slew_rest = 0
+            clock.epoch = 0
+            clock.decode.reset()
+            self._clocks[track] = clock
+            if track.parameters is not None:
+                self.configure(track, track.parameters)
+        self._corrections = []
+        self._start_arrived = None
+
+    def configure(self, track: Track, parameters: Parameters) -> None:
+        """Take the reordering depth and the frame duration from a track's new parameters."""
+        clock = self._clocks[track]
+        if isinstance(parameters, VideoParameters):
+            if parameters.frame_rate_num > 0:
+                ticks = clock.hz * parameters.frame_rate_den // parameters.frame_rate_num
+            else:
+                ticks = clock.hz // 30
+            clock.frame_ticks = max(1, ticks)
+            clock.decode.configure(parameters.reorder_frames, clock.frame_ticks)
+        elif isinstance(parameters, AudioParameters):
+            clock.frame_ticks = parameters.frame_samples
+
+    def anchor(self, timestamps: Mapping[Track, int]) -> None:
+        """These source timestamps are one instant (RTP-Info); used by tracks not yet placed."""
+        for track, timestamp in timestamps.items():
+            clock = self._clocks.get(track)
+            if clock is not None and not clock.placed:
+                clock.anchor = timestamp
+
+    def place(self, track: Track, timestamp: int, dts: int, arrived: float) -> tuple[int, int, int]:
+        """(pts, dts, ntp) of a frame with the source's `timestamp`; see `jump` afterwards.
+
+        `dts` is the source's own decode time on the same clock, or NO_TIME.
+        """
+        clock = self._clocks[track]
+        self.jump = None
+        if not clock.placed:
+            self._place_first(clock, timestamp, arrived)
+        else:
+            transit = arrived - (timestamp + clock.offset) / clock.hz
+            departure = transit - clock.floor
+            if departure < -JUMP or (departure > JUMP and timestamp < clock.source):
+                self._follow_jump(clock, timestamp, arrived, departure)
+            elif transit < clock.floor:
+                clock.floor = clock.floor_next = transit
+                clock.floor_until = arrived + TRANSIT_WINDOW
+            else:
+                if transit < clock.floor_next:
+                    clock.floor_next = transit
+                if arrived >= clock.floor_until:
+                    clock.floor = clock.floor_next
+                    clock.floor_next = transit
+                    clock.floor_until = arrived + TRANSIT_WINDOW
+            if clock.slew:
+                self._slew(clock, timestamp - clock.source)
+        pts = timestamp + clock.offset
+        if dts != NO_TIME:
+            dts += clock.offset
+            if dts <= clock.dts:
+                dts = clock.dts + 1
+        elif clock.is_video:
+            dts = clock.decode.next(pts)
+        else:
+            if pts <= clock.dts:
+                pts = clock.dts + 1
+            dts = pts
+        clock.source = timestamp
+        clock.pts = pts
+        clock.dts = dts
+        clock.arrived = arrived
+        self._last_ns = max(self._last_ns or 0, dts * NANOS // clock.hz)
+        self._last_arrived = arrived
+        return pts, dts, self._ntp(clock, pts, arrived)
+
+    def sender_report(self, track: Track, ntp: int, timestamp: int) -> None:
+        """The source's wall clock at one of its timestamps: aligns this track with the first."""
+        clock = self._clocks.get(track)
+        if clock is None:
+            return
+        clock.report = (ntp, timestamp)
+        lead = next(iter(self._clocks.values()))
+        targets = [c for c in self._clocks.values() if c is not lead] if clock is lead else [clock]
+        for target in targets:
+            self._align(lead, target)
+
+    # -- the start of a run ------------------------------------------------------------------
+
+    def _place_first(self, clock: _Clock, timestamp: int, arrived: float) -> None:
+        """Set the offset of a track whose first frame of the run this is."""
+        if self._start_arrived is None:
+            start = self._start_arrived = arrived
+            if self._last_ns is None:
+                self._start_ns = 0
+            else:
+                passed = max(0.0, start - self._last_arrived)
+                self._start_ns = self._last_ns + int(passed * NANOS) + 1
+                lead_in = max(c.decode.delay * NANOS // c.hz for c in self._clocks.values())
+                self._start_ns += lead_in
+            self._rebase_anchors(clock, timestamp)
+        clock.offset = self._first_offset(clock, timestamp, arrived)
+        clock.epoch = len(self._corrections)
+        clock.placed = True
+        clock.decode.reset()
+        self._restart_floor(clock, timestamp, arrived)
+
+    def _rebase_anchors(self, clock: _Clock, timestamp: int) -> None:
+        """Make the common instant that of the first frame, so that a run begins where it is put."""
+        if clock.anchor is None:
+            return
+        ahead = (timestamp - clock.anchor) / clock.hz
+        if abs(ahead) > ANCHOR_TOLERANCE:
+            for other in self._clocks.values():
+                other.anchor = None
+            return
+        if self._last_ns is not None:
+            self._start_ns -= int(ahead * NANOS)
+
+    def _first_offset(self, clock: _Clock, timestamp: int, arrived: float) -> int:
+        """Offset of a track by RTP-Info, by sender reports, or by arrival: the first that holds."""
+        if clock.anchor is not None:
+            if abs(timestamp - clock.anchor) <= ANCHOR_TOLERANCE * clock.hz:
+                start_ns = self._start_ns + sum(self._corrections)
+                return rescale(start_ns, NANOS, clock.hz) - clock.anchor
+            clock.anchor = None
+        since_start = arrived - self._start_arrived if self._start_arrived is not None else 0.0
+        by_arrival = (
+            rescale(self._start_ns, NANOS, clock.hz) + int(since_start * clock.hz) - timestamp
+        )
+        lead = next((c for c in self._clocks.values() if c.placed), None)
+        if lead is None or lead.report is None or clock.report is None:
+            return by_arrival
+        apart = (clock.report[0] - lead.report[0]) / NTP_SECOND
+        instant = (lead.report[1] + lead.offset) / lead.hz + apart
+        by_report = round(instant * clock.hz) - clock.report[1]
+        if abs(by_report - by_arrival) > IMPLAUSIBLE_OFFSET * clock.hz:
+            self.implausible_reports += 1
+            return by_arrival
+        return by_report
+
+    def _restart_floor(self, clock: _Clock, timestamp: int, arrived: float) -> None:
+        clock.floor = clock.floor_next = arrived - (timestamp + clock.offset) / clock.hz
+        clock.floor_until = arrived + TRANSIT_WINDOW
+
+    # -- jumps and slewing -------------------------------------------------------------------
+
+    def _follow_jump(self, clock: _Clock, timestamp: int, arrived: float, departure: float) -> None:
+        """Go on without the jump: adopt a correction another track has begun, or make one."""
+        self.jump = Jump(-departure)
+        clock.decode.reset()
+        for index in range(clock.epoch, len(self._corrections)):
+            pending = sum(self._corrections[clock.epoch : index + 1])
+            offset = clock.offset + rescale(pending, NANOS, clock.hz)
+            transit = arrived - (timestamp + offset) / clock.hz
+            if abs(transit - clock.floor) <= JUMP:
+                clock.offset = offset
+                clock.epoch = index + 1
+                self._restart_floor(clock, timestamp, arrived)
+                return
+        passed = max(0.0, arrived - clock.arrived)
+        target = clock.dts + max(1, int(passed * clock.hz))
+        if clock.is_video:
+            target += clock.decode.delay
+        correction = rescale(target - (timestamp + clock.offset), clock.hz, NANOS)
+        if clock.epoch == len(self._corrections):
+            self._corrections.append(correction)
+        else:  # it jumped otherwise than the one that began: its correction is now the rule
+            pending = sum(self._corrections[clock.epoch :])
+            self._corrections.append(correction - pending)
+        clock.epoch = len(self._corrections)
+        clock.offset = target - timestamp
+        self._restart_floor(clock, timestamp, arrived)
+
+    def _align(self, lead: _Clock, clock: _Clock) -> None:
+        """Plan the slewing of `clock` so that it agrees with `lead` by their sender reports."""
+        if lead.report is None or clock.report is None or not (lead.placed and clock.placed):
+            return
+        if lead.epoch != clock.epoch:
+            return
+        apart = (clock.report[0] - lead.report[0]) / NTP_SECOND
+        lead_time = (lead.report[1] + lead.offset) / lead.hz
+        error = lead_time + apart - (clock.report[1] + clock.offset) / clock.hz
+        if abs(error) > IMPLAUSIBLE_OFFSET:
+            self.implausible_reports += 1
+            return
+        clock.slew = round(error * clock.hz) if abs(error) > SLEW_DEAD_BAND else 0
+
+    def _slew(self, clock: _Clock, elapsed: int) -> None:
+        """Move the offset by what `elapsed` ticks of media time allow."""
+        if elapsed <= 0:
+            return
+        budget = elapsed * SLEW_PER_MILLE + clock.slew_rest
+        allowed, clock.slew_rest = divmod(budget, 1000)
+        step = max(-allowed, min(allowed, clock.slew))
+        clock.slew -= step
+        clock.offset += step
+
+    # -- capture time ------------------------------------------------------------------------
+
+    def _ntp(self, clock: _Clock, pts: int, arrived: float) -> int:
+        """64-bit NTP of the instant `pts`."""
+        if self._trust and clock.report is not None:
+            ntp, timestamp = clock.report
+            return ntp + (pts - clock.offset - timestamp) * NTP_SECOND // clock.hz
+        media = pts * NTP_SECOND // clock.hz
+        if self._anchor_ntp is None:
+            self._anchor_ntp = ntp_from_unix(arrived + self._wall_offset) - media
+            self._anchor_at = arrived
+        elif arrived - self._anchor_at >= 1.0:
+            wanted = ntp_from_unix(clock.floor + self._wall_offset)
+            allowed = int((arrived - self._anchor_at) * ANCHOR_SLEW * NTP_SECOND)
+            error = wanted - self._anchor_ntp
+            self._anchor_ntp += max(-allowed, min(allowed, error))
+            self._anchor_at = arrived
+        return self._anchor_ntp + media

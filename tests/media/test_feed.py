@@ -1,0 +1,232 @@
+"""A feed: shared bytes, the write window, slices, lag, skipping, closing."""
+
+from media.feed import Feed, FeedOptions, FeedReader
+from media.frame import Frame
+from media.track import AAC, H264, Kind, Track
+from tests.support.virtual import MemorySink, VirtualScheduler
+
+VIDEO = Track(0, Kind.VIDEO, H264, 90_000)
+AUDIO = Track(1, Kind.AUDIO, AAC, 48_000)
+
+
+class Letters:
+    """A format that writes one readable word for each frame."""
+
+    name = "letters"
+    is_exhausted = False
+
+    def header(self) -> bytes:
+        return b"HEAD "
+
+    def resume(self) -> bytes:
+        return b"AGAIN "
+
+    def encode(self, frame: Frame) -> bytes:
+        return frame.payload[0]
+
+
+class Rig:
+    def __init__(self, **options: float) -> None:
+        self.scheduler = VirtualScheduler()
+        self.skips: list[tuple[float, int]] = []
+        self.feed = Feed(
+            Letters(),
+            (VIDEO, AUDIO),
+            FeedOptions(**options),  # type: ignore[arg-type]  # all are numbers here
+            self.scheduler,
+            self.note_skip,
+        )
+        self.time = 0.0
+
+    def note_skip(self, reader: FeedReader, lag: float, chunks: int) -> None:
+        self.skips.append((lag, chunks))
+
+    def frame(self, text: str, *, key: bool = False, audio: bool = False) -> Frame:
+        track = AUDIO if audio else VIDEO
+        dts = round(self.time * track.clock_rate)
+        payload = text.encode() + b" "
+        return Frame(track, dts, dts, 0, 0.0, key or audio, False, None, (payload,))
+
+    def send(
+        self, text: str, *, key: bool = False, audio: bool = False, step: float = 0.04
+    ) -> None:
+        self.feed.frame(self.frame(text, key=key, audio=audio))
+        self.time += step
+        self.scheduler.run(step)
+
+
+def test_a_joiner_starts_at_the_key_frame_at_once() -> None:
+    rig = Rig()
+    rig.feed.seed((rig.frame("old", key=True), rig.frame("K", key=True), rig.frame("p")))
+    sink = MemorySink()
+    rig.feed.attach(sink)
+    assert sink.data == b"HEAD K p "
+    rig.send("q")
+    assert sink.data == b"HEAD K p q "
+
+
+def test_start_key_and_live() -> None:
+    rig = Rig()
+    rig.feed.seed((rig.frame("K", key=True), rig.frame("p")))
+    key, live = MemorySink(), MemorySink()
+    rig.feed.attach(key, "key")
+    rig.feed.attach(live, "live")
+    rig.send("q")
+    rig.send("a", audio=True)
+    rig.send("K2", key=True)
+    rig.send("r")
+    assert key.data == b"HEAD K2 r "
+    assert live.data == b"HEAD q a K2 r "
+
+
+def test_every_reader_in_step_gets_the_same_object() -> None:
+    rig = Rig()
+    sinks = [MemorySink() for _ in range(300)]
+    for sink in sinks:
+        rig.feed.attach(sink)
+    for number in range(20):
+        rig.send(f"f{number}", key=number == 0)
+    rig.scheduler.run(1.0)
+    assert len({sink.data for sink in sinks}) == 1
+    assert sinks[0].data.split() == [b"HEAD"] + [b"f%d" % n for n in range(20)]
+    assert all(a is b for a, b in zip(sinks[0].writes[1:], sinks[-1].writes[1:], strict=True))
+    assert len(sinks[0].writes) < 15  # joined: fewer writes than frames
+
+
+def test_the_window_grows_with_readers_up_to_its_bound() -> None:
+    rig = Rig(window=0.08)
+    assert rig.feed.window == 0.0
+    for _ in range(20):
+        rig.feed.attach(MemorySink())
+    assert 0 < rig.feed.window < 0.08
+    for _ in range(1000):
+        rig.feed.attach(MemorySink())
+    assert rig.feed.window == 0.08
+
+
+def test_a_joiner_during_a_flush_misses_and_repeats_nothing() -> None:
+    rig = Rig()
+    for _ in range(400):
+        rig.feed.attach(MemorySink())
+    rig.send("K", key=True, step=0.2)
+    late: list[MemorySink] = []
+    for number in range(10):
+        rig.feed.frame(rig.frame(f"f{number}"))
+        rig.time += 0.04
+        for _ in range(4):
+            rig.scheduler.run(0.01)
+            sink = MemorySink()
+            rig.feed.attach(sink)
+            late.append(sink)
+    rig.scheduler.run(1.0)
+    expected = [b"HEAD", b"K"] + [b"f%d" % n for n in range(10)]
+    assert all(sink.data.split() == expected for sink in late)
+
+
+def test_a_slow_reader_skips_to_a_key_frame_and_hurts_nobody() -> None:
+    rig = Rig(low_mark=0.1, lag_bound=1.0)
+    good, slow = MemorySink(), MemorySink()
+    rig.feed.attach(good)
+    reader = rig.feed.attach(slow)
+    slow.stalled = True
+    big = "x" * 70_000
+    rig.send("K0" + big, key=True)
+    for number in range(60):
+        rig.send(f"p{number}" + big)
+        rig.send(f"a{number}", audio=True, step=0.0)
+    assert reader.skips == 1
+    assert rig.skips[0][0] > 1.0
+    taken = len(slow.writes)
+    slow.stalled, slow.held = False, 0
+    rig.send("p-lost")
+    rig.send("a-kept", audio=True)
+    rig.send("K1", key=True)
+    rig.send("p-new")
+    words = b"".join(slow.writes[taken:]).split()
+    assert words == [b"a-kept", b"AGAIN", b"K1", b"p-new"]
+    assert reader.dropped_chunks > 20
+    assert b"p59" in good.data
+    assert good.data.endswith(b"p-lost a-kept K1 p-new ")
+
+
+def test_a_reader_that_was_slow_for_a_moment_loses_nothing() -> None:
+    rig = Rig(low_mark=0.1, lag_bound=5.0)
+    sink = MemorySink()
+    rig.feed.attach(sink)
+    big = "x" * 70_000
+    rig.send("K" + big, key=True)
+    sink.stalled = True
+    for number in range(20):
+        rig.send(f"p{number}-" + big)
+    sink.stalled, sink.held = False, 0
+    rig.send("end")
+    rig.send("end2")
+    words = [word.split(b"-")[0] for word in sink.data.split()[2:]]
+    assert words == [b"p%d" % n for n in range(20)] + [b"end", b"end2"]
+
+
+def test_a_stalled_reader_is_closed_with_a_reason() -> None:
+    rig = Rig(stall_timeout=2.0)
+    sink = MemorySink()
+    rig.feed.attach(sink)
+    sink.stalled = True
+    big = "x" * 70_000
+    for number in range(200):
+        rig.send(f"K{number}" + big, key=number % 25 == 0)
+    assert sink.ended == "reader-stalled"
+    assert rig.feed.readers == 0
+    assert len(sink.writes) < 10
+
+
+def test_the_log_is_bounded_without_key_frames_and_with_stalled_readers() -> None:
+    rig = Rig(lag_bound=2.0, stall_timeout=1e9)
+    sink = MemorySink()
+    rig.feed.attach(sink)
+    sink.stalled = True
+    for number in range(3000):
+        rig.send("x" * 1000, key=number == 0)
+    assert rig.feed.size_bytes < 25 * 25 * 1001
+    bytes_bound = Rig(log_bytes=50_000)
+    bytes_bound.feed.attach(MemorySink())
+    for number in range(300):
+        bytes_bound.send("x" * 1000, key=number == 0)
+    assert bytes_bound.feed.size_bytes <= 51_000
+
+
+def test_closing_sends_the_rest_and_ends_every_reader() -> None:
+    rig = Rig()
+    sinks = [MemorySink() for _ in range(400)]
+    for sink in sinks:
+        rig.feed.attach(sink)
+    rig.send("K", key=True, step=0.0)
+    rig.feed.frame(rig.frame("last"))
+    rig.feed.close("source-lost")
+    rig.scheduler.run(1.0)
+    assert {sink.data for sink in sinks} == {b"HEAD K last "}
+    assert {sink.ended for sink in sinks} == {"source-lost"}
+    rig.send("after")
+    assert sinks[0].data == b"HEAD K last "
+
+
+def test_detached_readers_get_nothing_more() -> None:
+    rig = Rig()
+    sink, other = MemorySink(), MemorySink()
+    reader = rig.feed.attach(sink)
+    rig.feed.attach(other)
+    rig.feed.detach(reader)
+    rig.feed.detach(reader)
+    rig.send("K", key=True)
+    assert sink.data == b"HEAD "
+    assert other.data == b"HEAD K "
+    assert rig.feed.readers == 1
+
+
+def test_lag_counts_what_the_sink_holds() -> None:
+    rig = Rig()
+    sink = MemorySink()
+    reader = rig.feed.attach(sink)
+    for number in range(100):
+        rig.send("x" * 1000, key=number == 0)
+    assert rig.feed.lag(reader) < 0.1
+    sink.held = 50_000
+    assert 1.0 < rig.feed.lag(reader) < 3.0

@@ -1,0 +1,63 @@
+"""Virtual time and sinks: what a feed sees instead of a loop and a socket."""
+
+import heapq
+from collections.abc import Callable
+from itertools import count
+
+
+class VirtualScheduler:
+    """A loop whose clock moves only in `run`; satisfies `media.feed.Scheduler`."""
+
+    def __init__(self) -> None:
+        self._time = 100.0
+        self._queue: list[tuple[float, int, Callable[[], None]]] = []
+        self._numbers = count()
+
+    def now(self) -> float:
+        return self._time
+
+    def call_soon(self, callback: Callable[[], None]) -> None:
+        self.call_later(0.0, callback)
+
+    def call_later(self, delay: float, callback: Callable[[], None]) -> None:
+        heapq.heappush(self._queue, (self._time + delay, next(self._numbers), callback))
+
+    def run(self, seconds: float = 0.0) -> None:
+        """Let `seconds` pass; everything due by then happens in order."""
+        end = self._time + seconds
+        while self._queue and self._queue[0][0] <= end:
+            due, _, callback = heapq.heappop(self._queue)
+            self._time = max(self._time, due)
+            callback()
+        self._time = end
+
+
+class MemorySink:
+    """Keeps what it gets; `stalled` makes it hold everything, as a peer that reads nothing."""
+
+    def __init__(self) -> None:
+        self.writes: list[bytes] = []
+        self.held = 0
+        self.stalled = False
+        self.ended = ""
+
+    def write(self, data: bytes) -> None:
+        self.writes.append(data)
+        if self.stalled:
+            self.held += len(data)
+
+    def writelines(self, chunks: list[bytes]) -> None:
+        self.write(b"".join(chunks))
+
+    def pending_bytes(self) -> int:
+        return self.held
+
+    def unsent_bytes(self) -> int:
+        return self.held
+
+    def end(self, reason: str) -> None:
+        self.ended = reason
+
+    @property
+    def data(self) -> bytes:
+        return b"".join(self.writes)
