@@ -1,6 +1,6 @@
 """HTTP-FLV: `http://host:8888/NAME.flv`."""
 
-from flux.bridges.http.feeds import FeedOutputKind, HttpFeedBridge
+from flux.bridges.http.feeds import FeedBridgeOptions, FeedOutputKind, HttpFeedBridge
 from media.flv.muxer import FlvMuxer, carries
 from media.router import Router
 from media.stream import Emit
@@ -15,6 +15,6 @@ HTTP_FLV = FeedOutputKind(
 )
 
 
-def http_flv(router: Router, emit: Emit) -> HttpFeedBridge:
+def http_flv(router: Router, emit: Emit, options: FeedBridgeOptions) -> HttpFeedBridge:
     """The bridge, for the media listener."""
-    return HttpFeedBridge(HTTP_FLV, router, emit)
+    return HttpFeedBridge(HTTP_FLV, router, emit, options)

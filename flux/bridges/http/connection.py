@@ -18,11 +18,9 @@ from flux.bridges.http.sink import TransportSink
 if TYPE_CHECKING:
     from flux.bridges.http.server import HttpServer
 
-MAX_HEADER_BYTES = 16 << 10
 MAX_BODY_BYTES = 64 << 10  # read and thrown away
 MAX_PIPELINED = 16
 MAX_STRAY_BYTES = 64 << 10  # from a reader that ought to listen only
-HEADER_TIMEOUT = 10.0
 IDLE_TIMEOUT = 60.0
 WRITE_TIMEOUT = 30.0
 
@@ -101,7 +99,7 @@ class HttpConnection(asyncio.Protocol):
         self._transport = cast(asyncio.Transport, transport)  # uvloop's is no subclass
         peer = transport.get_extra_info("peername")
         self.address = peer[0] if isinstance(peer, tuple) else "unix"
-        self.deadline = self._server.now() + HEADER_TIMEOUT
+        self.deadline = self._server.now() + self._server.limits.header_timeout
         if not self._server.admit(self):
             self.fail(503, "too-many-connections")
 
@@ -132,7 +130,7 @@ class HttpConnection(asyncio.Protocol):
         except httptools.HttpParserError:
             self.fail(400, "malformed-request")
         else:
-            if parser.header_bytes > MAX_HEADER_BYTES + parser.body_bytes:
+            if parser.header_bytes > self._server.limits.header_bytes + parser.body_bytes:
                 self.fail(431, "headers-too-large")
             elif parser.body_bytes > MAX_BODY_BYTES:
                 self.fail(413, "body-too-large")
@@ -225,7 +223,7 @@ class HttpConnection(asyncio.Protocol):
             self._transport.close()
 
     def start_stream(
-        self, headers: Sequence[Header], on_lost: Callable[[str], None]
+        self, headers: Sequence[Header], on_lost: Callable[[str], None], send_buffer: int
     ) -> TransportSink | None:
         """Answer 200 with a close-delimited body and hand the transport over as a sink.
 
@@ -242,7 +240,7 @@ class HttpConnection(asyncio.Protocol):
         self.on_lost = on_lost
         self._server.count_response(200, 0)
         transport.write(head(200, headers, length=None, keep_alive=False))
-        return TransportSink(transport, self._end)
+        return TransportSink(transport, self._end, send_buffer)
 
     def _end(self, reason: str) -> None:
         on_lost, self.on_lost = self.on_lost, None

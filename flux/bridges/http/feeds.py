@@ -39,6 +39,14 @@ class LoopScheduler:
 
 
 @dataclass(frozen=True, slots=True)
+class FeedBridgeOptions:
+    """What configuration says of one such output."""
+
+    start: str = START_GOP  # where readers begin that do not say so themselves
+    send_buffer: int = 256 << 10  # bytes of SO_SNDBUF
+
+
+@dataclass(frozen=True, slots=True)
 class FeedOutputKind:
     """One output format on HTTP."""
 
@@ -159,12 +167,14 @@ class HttpFeedReader:
             connection.refuse(exc.status, exc.reason)
             self.release()
             return
-        sink = connection.start_stream(self._bridge.stream_headers, self._ended)
+        sink = connection.start_stream(
+            self._bridge.stream_headers, self._ended, self._bridge.options.send_buffer
+        )
         if sink is None:
             output.close_if_unused()
             self.release()
             return
-        start = self._request.query.get("start", START_GOP)
+        start = self._request.query.get("start", self._bridge.options.start)
         reader = output.feed.attach(sink, start)
         self._stream, self._output, self._reader = stream, output, reader
         output.names[reader] = self.id
@@ -205,9 +215,11 @@ class HttpFeedBridge:
         kind: FeedOutputKind,
         router: Router,
         emit: Emit,
+        options: FeedBridgeOptions,
         now: Callable[[], float] = time.monotonic,
     ) -> None:
         self.kind = kind
+        self.options = options
         self.emit = emit
         self.now = now
         self._router = router
@@ -236,7 +248,7 @@ class HttpFeedBridge:
         name = request.path[1 : -len(suffix)]
         if self._router.find(name) is None:
             connection.refuse(404, "stream-not-found")
-        elif request.query.get("start", START_GOP) not in STARTS:
+        elif request.query.get("start", self.options.start) not in STARTS:
             connection.refuse(400, "unknown-start")
         elif request.method == "HEAD":
             connection.respond_head(self.stream_headers)

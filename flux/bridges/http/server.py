@@ -29,7 +29,9 @@ class HttpLimits:
     """What one peer may have."""
 
     connections: int = 20_000
-    connections_per_address: int = 10_000
+    connections_per_address: int = 4096  # 0: no limit
+    header_bytes: int = 16 << 10
+    header_timeout: float = 10.0  # seconds
 
 
 class HttpServer:
@@ -42,7 +44,7 @@ class HttpServer:
         now: Callable[[], float] = time.monotonic,
     ) -> None:
         self._handlers = tuple(handlers)
-        self._limits = limits
+        self.limits = limits
         self._connections: set[HttpConnection] = set()
         self._by_address: Counter[str] = Counter()
         self._servers: list[asyncio.Server] = []
@@ -89,10 +91,11 @@ class HttpServer:
         self._connections.add(connection)
         self._empty.clear()
         self._by_address[connection.address] += 1
+        per_address = self.limits.connections_per_address
         return (
             not self._stopping
-            and len(self._connections) <= self._limits.connections
-            and self._by_address[connection.address] <= self._limits.connections_per_address
+            and len(self._connections) <= self.limits.connections
+            and (not per_address or self._by_address[connection.address] <= per_address)
         )
 
     def forget(self, connection: HttpConnection) -> None:

@@ -8,7 +8,6 @@ import termios
 from collections.abc import Callable
 
 SIOCOUTQ = termios.TIOCOUTQ  # bytes in the socket's send queue, tcp(7)
-SEND_BUFFER_BYTES = 512 << 10  # the kernel otherwise swallows seconds of media unseen
 NOTSENT_LOWAT_BYTES = 128 << 10
 TCP_NOTSENT_LOWAT = getattr(socket, "TCP_NOTSENT_LOWAT", 25)
 
@@ -18,7 +17,10 @@ class TransportSink:
 
     __slots__ = ("_fd", "_on_end", "_transport", "pending_bytes", "write", "writelines")
 
-    def __init__(self, transport: asyncio.Transport, on_end: Callable[[str], None]) -> None:
+    def __init__(
+        self, transport: asyncio.Transport, on_end: Callable[[str], None], send_buffer: int
+    ) -> None:
+        """`send_buffer` bounds SO_SNDBUF: the kernel else swallows seconds of media unseen."""
         self._transport = transport
         self._on_end = on_end
         self.write: Callable[[bytes], None] = transport.write
@@ -27,7 +29,7 @@ class TransportSink:
         sock = transport.get_extra_info("socket")
         self._fd: int = sock.fileno() if sock is not None else -1
         if sock is not None and sock.family in (socket.AF_INET, socket.AF_INET6):
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, send_buffer)
             sock.setsockopt(socket.IPPROTO_TCP, TCP_NOTSENT_LOWAT, NOTSENT_LOWAT_BYTES)
 
     def unsent_bytes(self) -> int:

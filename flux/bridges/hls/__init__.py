@@ -1,0 +1,1 @@
+"""HLS: `http://host:8888/NAME/index.m3u8`."""

@@ -1,0 +1,75 @@
+"""The segmenter of one stream as an output of it."""
+
+from collections.abc import Callable
+
+from flux.base.errors import PeerError
+from media.frame import Frame
+from media.hls.options import HlsOptions
+from media.hls.segment import Segment
+from media.hls.segmenter import Segmenter
+from media.stream import Stream
+from media.track import Track
+
+OUTPUT_NAME = "hls"
+
+
+class HlsOutput:
+    """Feeds a segmenter; `on_change` is called when a segment is there or all is over."""
+
+    def __init__(
+        self,
+        stream: Stream,
+        options: HlsOptions,
+        prefix: str,
+        first_sequence: int,
+        on_change: Callable[["HlsOutput"], None],
+        now: float,
+    ) -> None:
+        self.name = OUTPUT_NAME
+        self.stream = stream
+        self._on_change = on_change
+        self.segmenter = Segmenter(
+            stream.tracks,
+            options,
+            prefix,
+            on_change=self._segment_done,
+            first_sequence=first_sequence,
+        )
+        self._note_left_out()
+        if not self.segmenter.tracks:
+            raise PeerError("no-playable-track", 415, stream.name)
+        self.segmenter.seed(stream.gop.frames(), now)
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes of all segments that can be fetched."""
+        return self.segmenter.window.size_bytes
+
+    @property
+    def next_sequence(self) -> int:
+        """Where a later run under the same URL goes on."""
+        return self.segmenter.window.next_sequence
+
+    def frame(self, frame: Frame) -> None:
+        """One frame of the stream."""
+        self.segmenter.frame(frame, frame.arrived)
+
+    def tracks_changed(self, tracks: tuple[Track, ...]) -> None:
+        """Other codecs or tracks: the playlist marks a discontinuity."""
+        self.segmenter.set_tracks(tracks)
+        self._note_left_out()
+
+    def close(self, reason: str) -> None:
+        """The stream ends: the playlist says so."""
+        del reason
+        if self.stream.outputs.get(self.name) is self:
+            del self.stream.outputs[self.name]
+        self.segmenter.end()
+
+    def _note_left_out(self) -> None:
+        for track in self.segmenter.left_out:
+            self.stream.note_dropped_track(self.segmenter.name, track)
+
+    def _segment_done(self, segment: Segment | None) -> None:
+        del segment
+        self._on_change(self)

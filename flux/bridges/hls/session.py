@@ -1,0 +1,55 @@
+"""One HLS viewer: known by a token in the URLs, for players keep no connection (DESIGN 4.11)."""
+
+import time
+
+from media.events import ReaderClosed, ReaderJoined
+from media.hls.segment import Segment
+from media.router import Lease
+from media.stream import Emit, Stream
+
+PROTOCOL = "hls"
+
+
+class HlsSession:
+    """Holds a lease of its stream until it has not asked for anything for a while."""
+
+    def __init__(self, token: str, stream: Stream, address: str, now: float, emit: Emit) -> None:
+        self.id = f"hls-{token}"
+        self.token = token
+        self.protocol = PROTOCOL
+        self.address = address
+        self.since = time.time()
+        self.stream = stream
+        self.asked_at = now
+        self.sent_bytes = 0
+        self.dropped = 0
+        self.lease: Lease | None = None
+        self.closed = False
+        self._began_at = now
+        self._next_sequence: int | None = None
+        self._emit = emit
+
+    def lag(self) -> float:
+        """Not known for a player that fetches: its buffer is its own."""
+        return 0.0
+
+    def took(self, segment: Segment, now: float) -> None:
+        """The player fetched a segment; what lies between this and its last one it missed."""
+        if self._next_sequence is None:
+            event = ReaderJoined(self.stream.name, PROTOCOL, self.id, now - self._began_at)
+            self._emit(event)
+        elif segment.sequence > self._next_sequence:
+            self.dropped += segment.sequence - self._next_sequence
+        self._next_sequence = segment.sequence + 1
+        self.sent_bytes += len(segment.data)
+
+    def end(self, reason: str) -> None:
+        """Forget the viewer."""
+        if self.closed:
+            return
+        self.closed = True
+        self.stream.readers.pop(self.id, None)
+        self.stream.sent_bytes += self.sent_bytes
+        self._emit(ReaderClosed(self.stream.name, PROTOCOL, self.id, reason, self.sent_bytes))
+        if self.lease is not None:
+            self.lease.close()

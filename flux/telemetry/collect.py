@@ -1,0 +1,148 @@
+"""Takes the snapshot that API and metrics read: plain values, quickly, on the loop."""
+
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+import flux
+from flux.core.bus import Bus
+from flux.core.histogram import Histogram
+from flux.core.lifecycle import Phase
+from flux.core.looplag import LoopLag
+from flux.telemetry.snapshot import (
+    DroppedTrack,
+    ListenerSnapshot,
+    ReaderSnapshot,
+    RtpSnapshot,
+    ServerSnapshot,
+    SourceSnapshot,
+    StreamSnapshot,
+    TrackSnapshot,
+)
+from media.events import ReaderJoined
+from media.parameters import AudioParameters, VideoParameters
+from media.router import Router
+from media.stream import State, Stream, TrackInput
+
+JOIN_BOUNDS = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)  # seconds
+
+
+class RtpSource(Protocol):
+    """A source that receives RTP."""
+
+    def rtp(self) -> RtpSnapshot | None:
+        """Its figures since it started; None if it has none."""
+        ...
+
+
+class Collector:
+    """Knows where everything is; `snapshot` is the provider that telemetry and API are given."""
+
+    def __init__(self, router: Router, bus: Bus, loop_lag: LoopLag) -> None:
+        self._router = router
+        self._bus = bus
+        self._loop_lag = loop_lag
+        self._joins: dict[str, Histogram] = {}
+        self._started = time.monotonic()
+        self.rtp_sources: dict[str, RtpSource] = {}
+        self.phase: Callable[[], str] = lambda: Phase.STARTING
+        self.listeners: Callable[[], Sequence[ListenerSnapshot]] = tuple
+        bus.subscribe(ReaderJoined, self._joined)
+
+    def _joined(self, event: ReaderJoined) -> None:
+        histogram = self._joins.get(event.protocol)
+        if histogram is None:
+            histogram = self._joins[event.protocol] = Histogram(JOIN_BOUNDS)
+        histogram.observe(event.seconds)
+
+    def snapshot(self) -> ServerSnapshot:
+        """The server as it is now."""
+        now = time.monotonic()
+        return ServerSnapshot(
+            now=now,
+            wall=time.time(),
+            started=self._started,
+            version=flux.__version__,
+            phase=str(self.phase()),
+            streams=tuple(self._stream(stream, now) for stream in self._router.streams()),
+            listeners=tuple(self.listeners()),
+            loop_lag=self._loop_lag.snapshot(),
+            joins={name: histogram.snapshot() for name, histogram in self._joins.items()},
+            events_dropped=self._bus.counters.dropped,
+            event_faults=self._bus.counters.faults,
+        )
+
+    def _stream(self, stream: Stream, now: float) -> StreamSnapshot:
+        declared = self._router.declared(stream.name)
+        readers = tuple(
+            ReaderSnapshot(
+                id=reader.id,
+                protocol=reader.protocol,
+                lag=reader.lag(),
+                sent_bytes=reader.sent_bytes,
+                dropped=reader.dropped,
+            )
+            for reader in stream.readers.values()
+        )
+        source = None
+        if declared is not None and declared.status.kind:
+            status = declared.status
+            source = SourceSnapshot(
+                kind=status.kind,
+                url=status.url,
+                state=status.state,
+                reason=status.reason,
+                since=status.since or None,
+            )
+        video = [state for state in stream.inputs.values() if state.key_interval]
+        rtp = self.rtp_sources.get(stream.name)
+        return StreamSnapshot(
+            name=stream.name,
+            state=str(stream.state),
+            reason=stream.reason,
+            origin=declared.origin if declared is not None else "publisher",
+            source=source,
+            tracks=tuple(map(_track, stream.inputs.values())),
+            key_frame_interval=video[0].key_interval if video else None,
+            key_frame_age=now - stream.key_at if stream.key_at is not None else None,
+            ready_since=stream.since if stream.state is State.READY else None,
+            received_bytes=stream.received_bytes,
+            received_bps=round(sum(state.bitrate_bps for state in stream.inputs.values())),
+            sent_bytes=stream.sent_bytes + sum(reader.sent_bytes for reader in readers),
+            readers=Counter(reader.protocol for reader in readers),
+            reader_list=readers,
+            drops=dict(stream.drops),
+            dropped_tracks=tuple(
+                DroppedTrack(track=track, kind=event.kind, codec=event.codec, output=event.output)
+                for (_, track), event in stream.dropped_tracks.items()
+            ),
+            memory_bytes=stream.size_bytes,
+            rtp=rtp.rtp() if rtp is not None else None,
+        )
+
+
+def _track(state: TrackInput) -> TrackSnapshot:
+    track, parameters = state.track, state.track.parameters
+    width = height = sample_rate = channels = 0
+    frame_rate = 0.0
+    if isinstance(parameters, VideoParameters):
+        width, height = parameters.width, parameters.height
+        frame_rate = parameters.frame_rate_num / parameters.frame_rate_den
+    elif isinstance(parameters, AudioParameters):
+        sample_rate, channels = parameters.sample_rate, parameters.channels
+    return TrackSnapshot(
+        id=track.id,
+        kind=str(track.kind),
+        codec=track.codec,
+        clock_rate=track.clock_rate,
+        codec_string=parameters.codec_string() if parameters is not None else "",
+        width=width,
+        height=height,
+        frame_rate=frame_rate,
+        sample_rate=sample_rate,
+        channels=channels,
+        bitrate_bps=round(state.bitrate_bps),
+        frames_per_second=round(state.frames_per_second, 2),
+        frames=state.frames,
+    )
