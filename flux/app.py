@@ -238,8 +238,8 @@ def pull_options(config: Config, section: StreamSection) -> PullOptions:
     return PullOptions(
         transport=TransportChoice(section.transport),
         connect_timeout=sources.connect_timeout,
-        request_timeout=sources.connect_timeout,
-        media_timeout=sources.silence_timeout,
+        request_timeout=sources.request_timeout,
+        media_timeout=sources.media_timeout,
         receive_buffer_bytes=sources.udp_receive_buffer,
     )
 
@@ -250,7 +250,6 @@ def retries(config: Config) -> Retries:
     return Retries(sources.retry_first, sources.retry_longest, sources.retry_refused)
 
 
-async def serve(config: Config, on_running: Callable[[Server], None]) -> None:
+async def serve(config: Config, on_running: Callable[[], None]) -> None:
     """Run the server until a signal; `on_running` is called when every part works."""
-    server = Server(config)
-    await server.run(lambda: on_running(server))
+    await Server(config).run(on_running)

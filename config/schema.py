@@ -1,0 +1,214 @@
+"""The configuration as an immutable snapshot: every key, its bounds and its default.
+
+`config/flux.yaml` documents the same keys for people; a test holds the two together. Durations
+are seconds (float), sizes are bytes (int). Unknown keys are refused.
+"""
+
+from collections.abc import Mapping
+from typing import Annotated, Literal, Self
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+from config.addresses import ListenAddress
+from config.names import check_stream_name
+from config.quantities import DurationIn, SizeIn
+from config.urls import SourceUrl
+
+StreamName = Annotated[str, AfterValidator(check_stream_name)]
+
+
+def _nothing_is_empty(value: object) -> object:
+    """A section whose keys are all commented out is null in YAML; it means the defaults."""
+    return {} if value is None else value
+
+
+class Section(BaseModel):
+    """Base of all sections."""
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", strict=True, use_attribute_docstrings=True
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read_nothing(cls, value: object) -> object:
+        return _nothing_is_empty(value)
+
+
+class LogSection(Section):
+    """What is logged, and how."""
+
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    """Lines below this level are not written."""
+    format: Literal["auto", "text", "json"] = "auto"
+    """`auto` is `text` when standard output is a terminal, else `json`, one object a line."""
+
+
+class HttpListener(Section):
+    """The media listener: HTTP-FLV, HLS."""
+
+    address: ListenAddress = ListenAddress("", 8888)
+    """Where it binds; an empty host is every address, IPv4 and IPv6."""
+    header_size: Annotated[int, SizeIn("1K", "1M")] = 16 << 10
+    """Longest request head that is taken."""
+    header_timeout: Annotated[float, DurationIn("100ms", "5m")] = 10.0
+    """How long a client may take to send the head of a request."""
+
+
+class ApiListener(Section):
+    """The admin API with health and metrics."""
+
+    address: ListenAddress = ListenAddress("127.0.0.1", 9997)
+    """Where it binds; off localhost only health and metrics are served without credentials."""
+
+
+class ListenersSection(Section):
+    """Every address that FLUX binds."""
+
+    http: HttpListener = HttpListener()
+    """The media listener."""
+    api: ApiListener = ApiListener()
+    """The admin API."""
+
+
+class StreamSection(Section):
+    """One stream that FLUX fetches itself."""
+
+    source: SourceUrl
+    """`rtsp://[USER:PASSWORD@]HOST[:PORT]/PATH`, or `testcard:` for the built-in test card."""
+    on_demand: bool = False
+    """Fetch it only while somebody reads it."""
+    transport: Literal["auto", "tcp", "udp"] = "auto"
+    """How RTP travels from the camera; `auto` tries TCP first."""
+
+
+class SourcesSection(Section):
+    """How sources start, are retried and end."""
+
+    start_timeout: Annotated[float, DurationIn("100ms", "5m")] = 10.0
+    """How long a reader of an on-demand stream is held until the stream is ready."""
+    close_after: Annotated[float, DurationIn("0", "1d")] = 10.0
+    """How long an on-demand source goes on after its last reader left."""
+    grace_period: Annotated[float, DurationIn("0", "1d")] = 30.0
+    """How long readers are held when a source is lost, until it returns."""
+    connect_timeout: Annotated[float, DurationIn("100ms", "5m")] = 5.0
+    """How long the name look-up and the connection to a camera may take."""
+    request_timeout: Annotated[float, DurationIn("100ms", "5m")] = 10.0
+    """How long a camera may take to answer a request."""
+    media_timeout: Annotated[float, DurationIn("500ms", "1h")] = 10.0
+    """A source that sends no media for so long is connected anew."""
+    retry_first: Annotated[float, DurationIn("10ms", "1h")] = 1.0
+    """Wait before the first new attempt; it doubles with each, with some jitter."""
+    retry_longest: Annotated[float, DurationIn("10ms", "1d")] = 30.0
+    """Longest wait between attempts."""
+    retry_refused: Annotated[float, DurationIn("10ms", "1d")] = 60.0
+    """Wait after the camera refused credentials or does not know the path (401, 403, 404)."""
+    udp_receive_buffer: Annotated[int, SizeIn("64K", "256M")] = 4 << 20
+    """Kernel buffer asked for UDP media; FLUX warns where the kernel gives less."""
+
+    @model_validator(mode="after")
+    def _check_order(self) -> Self:
+        if self.retry_longest < self.retry_first:
+            raise ValueError("expected retry_longest to be at least retry_first")
+        return self
+
+
+class GopCacheSection(Section):
+    """The frames that a stream keeps so that a joiner starts at once; the first bound holds."""
+
+    duration: Annotated[float, DurationIn("0", "5m")] = 20.0
+    """Longest time kept."""
+    frames: Annotated[int, Field(ge=0, le=100_000)] = 4000
+    """Most frames kept, video and audio together."""
+    size: Annotated[int, SizeIn("0", "4G")] = 32 << 20
+    """Most bytes kept."""
+
+
+class FanoutSection(Section):
+    """How one stream's bytes reach many readers."""
+
+    write_window: Annotated[float, DurationIn("0", "1s")] = 0.1
+    """Longest time that TCP outputs join what they write; few readers never wait so long."""
+    lag_mark: Annotated[float, DurationIn("10ms", "1m")] = 0.5
+    """A reader that lags more gets no more bytes until its connection has taken what it has."""
+    lag_limit: Annotated[float, DurationIn("100ms", "5m")] = 3.0
+    """A reader that lags more skips to the next key frame."""
+    stall_timeout: Annotated[float, DurationIn("1s", "1h")] = 10.0
+    """A reader that takes nothing for so long is closed."""
+    send_buffer: Annotated[int, SizeIn("16K", "64M")] = 256 << 10
+    """Kernel send buffer of a reader's connection."""
+
+    @model_validator(mode="after")
+    def _check_order(self) -> Self:
+        if self.lag_limit <= self.lag_mark:
+            raise ValueError("expected lag_limit to be more than lag_mark")
+        return self
+
+
+class FlvSection(Section):
+    """HTTP-FLV."""
+
+    start: Literal["gop", "key", "live"] = "gop"
+    """Where a reader begins unless its URL says `?start=`: cache, next key frame, live edge."""
+
+
+class HlsSection(Section):
+    """HLS with MPEG-TS segments in memory."""
+
+    mode: Literal["on_demand", "always"] = "on_demand"
+    """Make segments only while somebody asks for them, or always."""
+    segment_duration: Annotated[float, DurationIn("500ms", "1m")] = 1.0
+    """Shortest segment; it ends at the first key frame after that."""
+    segment_count: Annotated[int, Field(ge=3, le=100)] = 7
+    """Segments in the playlist."""
+    segment_size: Annotated[int, SizeIn("64K", "1G")] = 50 << 20
+    """A segment that grows larger is cut."""
+    close_after: Annotated[float, DurationIn("1s", "1d")] = 30.0
+    """Without a request for so long segments are no longer made; a viewer's session ends too."""
+
+
+class LimitsSection(Section):
+    """What one peer may take."""
+
+    connections_per_address: Annotated[int, Field(ge=0, le=1_000_000)] = 4096
+    """Connections to the media listener from one IP address; 0 is no limit."""
+
+
+class Config(Section):
+    """The whole configuration."""
+
+    log: LogSection = LogSection()
+    """Logs."""
+    loop: Literal["auto", "uvloop", "asyncio"] = "auto"
+    """Event loop; `auto` is uvloop where it is installed."""
+    shutdown_timeout: Annotated[float, DurationIn("0", "5m")] = 4.0
+    """How long readers and sources may take to end properly when FLUX is told to stop."""
+    listeners: ListenersSection = ListenersSection()
+    """Every address that FLUX binds."""
+    streams: Annotated[Mapping[StreamName, StreamSection], BeforeValidator(_nothing_is_empty)] = (
+        Field(default_factory=dict)
+    )
+    """The streams that FLUX fetches itself, by name."""
+    sources: SourcesSection = SourcesSection()
+    """How sources start, are retried and end."""
+    gop_cache: GopCacheSection = GopCacheSection()
+    """What a stream keeps for joiners."""
+    fanout: FanoutSection = FanoutSection()
+    """How one stream's bytes reach many readers."""
+    flv: FlvSection = FlvSection()
+    """HTTP-FLV."""
+    hls: HlsSection = HlsSection()
+    """HLS."""
+    limits: LimitsSection = LimitsSection()
+    """What one peer may take."""
+
+
+def with_source(config: Config, name: str, url: str) -> Config:
+    """The configuration with one more stream (or another source for it), as `--pull` gives it.
+
+    Raises `ValueError` with the reason, never with the URL's credentials.
+    """
+    stream = StreamSection(source=SourceUrl.parse(url))
+    return config.model_copy(
+        update={"streams": {**config.streams, check_stream_name(name): stream}}
+    )

@@ -1,0 +1,65 @@
+"""How late the loop is: a timer that notes by how much it missed its time.
+
+Everything on the loop waits for whatever runs on it, so this is the one figure that shows a
+callback that takes too long, a garbage collection, or a machine without a core to spare.
+"""
+
+import asyncio
+import gc
+from time import monotonic
+
+from flux.core.histogram import Histogram, HistogramSnapshot
+
+INTERVAL = 0.05  # seconds between samples
+BOUNDS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)  # seconds
+
+GC_THRESHOLDS = (50_000, 20, 50)  # a media server makes many objects and few cycles
+
+
+class LoopLag:
+    """The sampler, a Part. `worst` is the largest lag since it was last taken."""
+
+    name = "loop-lag"
+
+    def __init__(self, interval: float = INTERVAL) -> None:
+        self._interval = interval
+        self._histogram = Histogram(BOUNDS)
+        self._worst = 0.0
+        self._timer: asyncio.TimerHandle | None = None
+
+    async def start(self) -> None:
+        """Begin to sample."""
+        self._arm(asyncio.get_running_loop())
+
+    async def stop(self) -> None:
+        """Sample no more."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def snapshot(self) -> HistogramSnapshot:
+        """All samples so far."""
+        return self._histogram.snapshot()
+
+    def take_worst(self) -> float:
+        """The largest lag in seconds since the last call."""
+        worst, self._worst = self._worst, 0.0
+        return worst
+
+    def _arm(self, loop: asyncio.AbstractEventLoop) -> None:
+        # Own clock: uvloop's loop.time() moves in steps of 1 ms.
+        due = monotonic() + self._interval
+        self._timer = loop.call_later(self._interval, self._sample, loop, due)
+
+    def _sample(self, loop: asyncio.AbstractEventLoop, due: float) -> None:
+        lag = max(0.0, monotonic() - due)
+        self._histogram.observe(lag)
+        self._worst = max(self._worst, lag)
+        self._arm(loop)
+
+
+def settle_garbage_collector() -> None:
+    """After start: what lives now lives on, so it is collected once and never looked at again."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(*GC_THRESHOLDS)
