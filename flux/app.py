@@ -12,7 +12,7 @@ from flux.bridges.http.feeds import FeedBridgeOptions
 from flux.bridges.http.server import HttpLimits, HttpServer
 from flux.bridges.httpflv import http_flv
 from flux.bridges.rtsp import Retries, RtspSource
-from flux.bridges.worker import WorkerSource, testcard_command
+from flux.bridges.worker import WorkerSource, command_for
 from flux.core.bus import Bus
 from flux.core.children import Children
 from flux.core.lifecycle import Lifecycle
@@ -189,7 +189,7 @@ class Server:
 
         url = section.source.reveal()
         if section.source.scheme == "testcard":
-            command = testcard_command(url)
+            command = command_for(url)
             worker = WorkerSource(name, command, self.router, self.children, on_state)
             self.router.set_source(name, worker)
             return

@@ -41,11 +41,14 @@ class BitReader:
 
     def golomb(self) -> int:
         """An unsigned Exp-Golomb number, ue(v)."""
-        zeros = 0
-        while not self.bits(1):
-            zeros += 1
-            if zeros > MAX_GOLOMB_ZEROS:
-                raise WireError("golomb-too-long")
+        # One look ahead instead of a read for each zero: hostile sets are full of long codes.
+        ahead = min(MAX_GOLOMB_ZEROS + 1, self.remaining)
+        end = self._position + ahead
+        window = (self._value >> (self._length - end)) & ((1 << ahead) - 1)
+        zeros = ahead - window.bit_length()
+        if zeros > MAX_GOLOMB_ZEROS:
+            raise WireError("golomb-too-long")
+        self.skip(zeros + 1)  # runs out where all that is left is zeros
         return (1 << zeros) - 1 + self.bits(zeros)
 
     def signed_golomb(self) -> int:

@@ -1,0 +1,30 @@
+"""Parameter sets in SDP: comma-separated base64 (RFC 6184 section 8.1, RFC 7798 section 7.1)."""
+
+from base64 import b64decode, b64encode
+from binascii import Error
+from collections.abc import Sequence
+
+from media.codecs.nal import split_annexb
+
+MAX_SETS = 64
+
+
+def decode_sprop(value: str) -> list[bytes]:
+    """The NAL units of a list, as far as they can be read.
+
+    quirk: cameras leave the padding away, add empty items or put start codes before the units.
+    """
+    nals: list[bytes] = []
+    for item in value.split(",")[:MAX_SETS]:
+        text = item.strip().rstrip("=")
+        try:
+            data = b64decode(text + "=" * (-len(text) % 4))
+        except (Error, ValueError):  # ValueError: characters beyond ASCII
+            continue
+        nals += split_annexb(data)
+    return nals
+
+
+def encode_sprop(nals: Sequence[bytes]) -> str:
+    """The reverse of `decode_sprop`."""
+    return ",".join(b64encode(nal).decode("ascii") for nal in nals)
