@@ -9,7 +9,7 @@ from config.schema import Config, StreamSection
 from flux.api.server import ApiServer
 from flux.bridges.hls.bridge import HlsBridge, HlsBridgeOptions
 from flux.bridges.http.feeds import FeedBridgeOptions
-from flux.bridges.http.server import HttpLimits, HttpServer
+from flux.bridges.http.server import HttpLimits, HttpServer, MediaHandler
 from flux.bridges.httpflv import http_flv
 from flux.bridges.rtsp import Retries, RtspSource
 from flux.bridges.worker import WorkerSource, command_for
@@ -29,7 +29,7 @@ from media.events import (
     TimelineBroken,
     TrackDropped,
 )
-from media.feed import FeedOptions
+from media.feed_reader import FeedOptions
 from media.gop import GopLimits
 from media.hls.options import HlsOptions
 from media.router import Router
@@ -111,7 +111,7 @@ class Server:
         self._config = config
         self.bus = Bus()
         self.router = Router(self.bus.emit)
-        self.children = Children()
+        self.children = Children(self.bus.emit)
         self._loop_lag = LoopLag()
         self.collector = Collector(self.router, self.bus, self._loop_lag)
         self._event_log = EventLog(self.bus, LOG_LEVELS)
@@ -121,7 +121,10 @@ class Server:
         self.bus.subscribe(StreamStateChanged, self._hls.state_changed)
         self._sources = RouterPart(self.router, self._hls)
         feed_bridge = FeedBridgeOptions(config.flv.start, config.fanout.send_buffer)
-        handlers = [http_flv(self.router, self.bus.emit, feed_bridge), self._hls]
+        handlers: list[MediaHandler] = [
+            http_flv(self.router, self.bus.emit, feed_bridge),
+            self._hls,
+        ]
         http = config.listeners.http
         limits = HttpLimits(
             connections_per_address=config.limits.connections_per_address,
@@ -198,7 +201,7 @@ class Server:
         )
         self.router.set_source(name, source)
         self._sources.sources.append(source)
-        self.collector.rtp_sources[name] = source
+        self.collector.rtp_sources[name] = source.figures
 
 
 def stream_options(config: Config) -> StreamOptions:

@@ -11,14 +11,18 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
+from flux import __version__
+
 if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable
 
+    from config.addresses import ListenAddress
     from config.schema import Config
 
 EXIT_FAILURE = 1
 EXIT_CONFIG = 78
+MAX_SHOWN = 3  # streams in the banner; hundreds of cameras need no list there
 
 
 class Loop(StrEnum):
@@ -81,7 +85,6 @@ def run(
     close_logging = configure_logging(chosen.log.level, chosen.log.format)
     try:
         from flux.app import serve
-        from flux.banner import banner
 
         with asyncio.Runner(loop_factory=factory) as runner:
             runner.run(serve(chosen, lambda: typer.echo(banner(chosen) + "\n", err=True)))
@@ -107,9 +110,7 @@ def version() -> None:
     """Print the version."""
     import platform
 
-    import flux
-
-    typer.echo(f"flux {flux.__version__} (Python {platform.python_version()})")
+    typer.echo(f"flux {__version__} (Python {platform.python_version()})")
 
 
 def main() -> None:
@@ -167,3 +168,37 @@ def _loop_factory(config: "Config") -> "Callable[[], asyncio.AbstractEventLoop] 
 def _fail(message: str, code: int) -> NoReturn:
     typer.echo(message, err=True)
     raise typer.Exit(code)
+
+
+def banner(config: "Config") -> str:
+    """A few lines for people: what to open in VLC, ffplay or a browser."""
+    http = base_url(config.listeners.http.address)
+    lines = [f"FLUX {__version__}"]
+    names = list(config.streams)
+    for name in names[:MAX_SHOWN]:
+        when = ", starts with its first viewer" if config.streams[name].on_demand else ""
+        lines += [
+            "",
+            f"  {name} ({config.streams[name].source}{when})",
+            f"    VLC      Media > Open Network Stream > {http}/{name}/index.m3u8",
+            f"    ffplay   ffplay -fflags nobuffer {http}/{name}.flv",
+            f"    browser  {http}/{name}/index.m3u8 (where it plays HLS itself, such as Safari)",
+        ]
+    if len(names) > MAX_SHOWN:
+        lines += ["", f"  and {len(names) - MAX_SHOWN} more"]
+    if not names:
+        lines += ["", "  No streams yet: flux run --pull NAME=rtsp://HOST/PATH, or --config FILE."]
+    lines += [
+        "",
+        f"  state    {base_url(config.listeners.api.address)}/api/v1/streams",
+        "",
+        f"  Anyone who can reach {config.listeners.http.address} may publish and read any stream",
+        "  until access is configured. To serve this machine only, set in the configuration",
+        '  listeners.http.address: "127.0.0.1:8888". Ctrl-C ends FLUX.',
+    ]
+    return "\n".join(lines)
+
+
+def base_url(address: "ListenAddress") -> str:
+    """The URL of a listener as this machine can open it."""
+    return f"http://localhost:{address.port}" if address.is_wildcard else f"http://{address}"

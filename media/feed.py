@@ -21,9 +21,18 @@ readers get every frame at once and many readers share few system calls.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Protocol
 
+from media.feed_reader import (
+    START_GOP,
+    START_LIVE,
+    Chunk,
+    FeedOptions,
+    FeedReader,
+    Flush,
+    Scheduler,
+    Sink,
+)
+from media.format import Format
 from media.frame import Frame
 from media.track import Kind, Track
 
@@ -31,109 +40,6 @@ SLICE = 0.002  # seconds of writes before the loop gets its turn
 WINDOW_SHARE = 0.05  # share of the core that the writes of one feed aim at
 FIRST_COST = 25e-6  # seconds of one write, until it is measured
 COST_WEIGHT = 0.05  # of the newest measurement
-START_GOP, START_KEY, START_LIVE = "gop", "key", "live"
-
-
-class Scheduler(Protocol):
-    """The loop, as far as a feed needs one; virtual in tests."""
-
-    def now(self) -> float:
-        """Monotonic seconds."""
-        ...
-
-    def call_soon(self, callback: Callable[[], None]) -> None:
-        """Run in the next turn."""
-        ...
-
-    def call_later(self, delay: float, callback: Callable[[], None]) -> None:
-        """Run after `delay` seconds."""
-        ...
-
-
-class Sink(Protocol):
-    """Where a reader's bytes go: a transport, as far as a feed sees it."""
-
-    def write(self, data: bytes) -> None:
-        """Hand over bytes; never blocks."""
-        ...
-
-    def writelines(self, chunks: list[bytes]) -> None:
-        """Hand over several pieces at once."""
-        ...
-
-    def pending_bytes(self) -> int:
-        """Bytes handed over that the transport has not given to the kernel."""
-        ...
-
-    def unsent_bytes(self) -> int:
-        """The same and what the kernel still holds; a system call."""
-        ...
-
-    def end(self, reason: str) -> None:
-        """The feed is over for this reader: send what is pending, then close."""
-        ...
-
-
-class Format(Protocol):
-    """An output format: frames in, bytes for every reader out."""
-
-    name: str
-
-    def header(self) -> bytes:
-        """What a new reader needs before its first chunk."""
-        ...
-
-    def resume(self) -> bytes:
-        """What a reader needs after chunks were skipped for it."""
-        ...
-
-    def encode(self, frame: Frame) -> bytes:
-        """The frame's bytes; empty if this format has nothing to send for it."""
-        ...
-
-    @property
-    def is_exhausted(self) -> bool:
-        """The format cannot go on: the feed ends and readers begin anew."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class FeedOptions:
-    """Limits of one feed, in seconds and bytes."""
-
-    window: float = 0.1  # bound of the write window
-    low_mark: float = 0.5  # a sink that holds more gets no write
-    lag_bound: float = 3.0  # a reader farther behind skips to a key frame
-    stall_timeout: float = 10.0  # a sink that takes nothing for so long is closed
-    log_seconds: float = 20.0  # what the log keeps at most, even if the GOP is longer
-    log_bytes: int = 64 << 20
-
-
-@dataclass(slots=True, eq=False)
-class Chunk:
-    """One frame in the feed's format."""
-
-    time: float  # dts in seconds of stream time
-    key: bool  # a reader can start here
-    is_video: bool
-    data: bytes
-
-
-@dataclass(slots=True, eq=False)
-class FeedReader:
-    """A cursor and a sink. Counters are read by the API."""
-
-    sink: Sink
-    cursor: int  # index of the next chunk that it gets
-    audio_while_waiting: bool = False
-    waiting: bool = False
-    sent_bytes: int = 0
-    dropped_chunks: int = 0
-    skips: int = 0
-    behind_since: float = 0.0  # 0 when in step
-    held_bytes: int = 0  # what the sink held when last looked at while behind
-    progress_at: float = 0.0
-    closed: bool = False
 
 
 class Feed:
@@ -158,13 +64,14 @@ class Feed:
         self._base = 0  # index of the log's first chunk
         self._log_bytes = 0
         self._key = -1  # index of the newest key chunk, -1 if there is none in the log
+        self._key_header = b""  # what a reader that starts there needs
         self._flushed = 0  # everything before this index has been handed out
         self._in_step: list[FeedReader] = []
         self._apart: list[FeedReader] = []  # behind or waiting
         self._cost = FIRST_COST
         self._flush_at = 0.0  # when the last flush began
         self._scheduled = False
-        self._job: _Flush | None = None
+        self._job: Flush | None = None
         self._rate = 0.0  # bytes a second, smoothed
         self._rate_time = scheduler.now()
         self._rate_bytes = 0
@@ -241,6 +148,7 @@ class Feed:
         self._rate_bytes += len(data)
         if key:
             self._key = self._base + len(self._log) - 1
+            self._key_header = self.format.header()
         if not self.readers:
             self._flushed = self._base + len(self._log)
         if len(self._log) > 64 or self._log_bytes > self._options.log_bytes:
@@ -280,15 +188,17 @@ class Feed:
         """Add a reader; its first bytes go out at once, not at the next flush."""
         edge = self._flushed
         reader = FeedReader(sink, edge, progress_at=self._scheduler.now())
-        first = [header] if (header := self.format.header()) else []
-        if start == START_GOP and self._key >= 0:
+        is_at_key = start == START_GOP and self._key >= 0
+        header = self._key_header if is_at_key else self.format.header()
+        first = [header] if header else []
+        if is_at_key:
             reader.cursor = min(self._key, edge)
             first += [chunk.data for chunk in self._slice(reader.cursor, edge)]
             reader.cursor = edge
         elif start != START_LIVE:
             reader.waiting = True
         if first:
-            self._write(reader, first)
+            self.sent_bytes += reader.write(first)
         (self._apart if reader.waiting else self._in_step).append(reader)
         return reader
 
@@ -313,7 +223,7 @@ class Feed:
                 continue
             reader.closed = True
             if not reader.waiting and reader.cursor < end:
-                self._write(reader, [c.data for c in self._slice(reader.cursor, end)])
+                self.sent_bytes += reader.write([c.data for c in self._slice(reader.cursor, end)])
             reader.sink.end(reason)
         self._log.clear()
         self._log_bytes = 0
@@ -331,7 +241,7 @@ class Feed:
             return
         self._measure_rate(now)
         data = b"".join([chunk.data for chunk in self._slice(start, end)])
-        self._job = _Flush(start, end, data, self._in_step, now)
+        self._job = Flush(start, end, data, self._in_step, now)
         self._flushed = end
         self._flush_slice()
 
@@ -369,7 +279,7 @@ class Feed:
             return
         self._finish(job, now)
 
-    def _finish(self, job: "_Flush", now: float) -> None:
+    def _finish(self, job: Flush, now: float) -> None:
         self._job = None
         for reader in job.fallen:
             if not reader.closed:
@@ -461,21 +371,12 @@ class Feed:
             self._apart.remove(reader)
             self._in_step.append(reader)
         if pieces:
-            self._write(reader, pieces)
+            self.sent_bytes += reader.write(pieces)
 
     # -- small parts -------------------------------------------------------------------------
 
     def _slice(self, start: int, end: int) -> list[Chunk]:
         return self._log[max(0, start - self._base) : end - self._base]
-
-    def _write(self, reader: FeedReader, pieces: list[bytes]) -> None:
-        size = sum(map(len, pieces))
-        reader.sent_bytes += size
-        self.sent_bytes += size
-        if len(pieces) == 1:
-            reader.sink.write(pieces[0])
-        else:
-            reader.sink.writelines(pieces)
 
     def _low_mark_bytes(self) -> float:
         return max(65536.0, self._options.low_mark * self._rate)
@@ -488,21 +389,3 @@ class Feed:
         self._rate = rate if not self._rate else 0.7 * self._rate + 0.3 * rate
         self._rate_time = now
         self._rate_bytes = 0
-
-
-class _Flush:
-    """One flush under way."""
-
-    __slots__ = ("data", "end", "fallen", "position", "readers", "slice_at", "start", "written")
-
-    def __init__(
-        self, start: int, end: int, data: bytes, in_step: list[FeedReader], now: float
-    ) -> None:
-        self.start = start
-        self.end = end
-        self.data = data
-        self.readers = list(in_step)
-        self.position = 0
-        self.written = 0
-        self.slice_at = now
-        self.fallen: list[FeedReader] = []

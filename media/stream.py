@@ -29,7 +29,7 @@ from media.events import (
     TimelineBroken,
     TrackDropped,
 )
-from media.feed import FeedOptions
+from media.feed_reader import FeedOptions
 from media.frame import NO_TIME, Frame
 from media.gop import GopCache, GopLimits
 from media.parameters import Parameters

@@ -1,4 +1,4 @@
-"""Units: media time in integer ticks, and 64-bit NTP (RFC 5905 section 6: 32.32 seconds since 1900)."""
+"""Units: media time in ticks, and 64-bit NTP (RFC 5905 section 6: 32.32 seconds since 1900)."""
 
 NTP_UNIX_OFFSET = 2_208_988_800  # seconds from 1900 to 1970
 NTP_SECOND = 1 << 32

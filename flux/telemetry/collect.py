@@ -28,12 +28,17 @@ from media.stream import State, Stream, TrackInput
 JOIN_BOUNDS = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)  # seconds
 
 
-class RtpSource(Protocol):
-    """A source that receives RTP."""
+class RtpCounters(Protocol):
+    """What a source counts of its RTP; `jitter` is seconds."""
 
-    def rtp(self) -> RtpSnapshot | None:
-        """Its figures since it started; None if it has none."""
-        ...
+    packets: int
+    lost: int
+    duplicates: int
+    reordered: int
+    jitter: float
+
+
+RtpFigures = Callable[[], RtpCounters]
 
 
 class Collector:
@@ -45,7 +50,7 @@ class Collector:
         self._loop_lag = loop_lag
         self._joins: dict[str, Histogram] = {}
         self._started = time.monotonic()
-        self.rtp_sources: dict[str, RtpSource] = {}
+        self.rtp_sources: dict[str, RtpFigures] = {}
         self.phase: Callable[[], str] = lambda: Phase.STARTING
         self.listeners: Callable[[], Sequence[ListenerSnapshot]] = tuple
         bus.subscribe(ReaderJoined, self._joined)
@@ -118,7 +123,7 @@ class Collector:
                 for (_, track), event in stream.dropped_tracks.items()
             ),
             memory_bytes=stream.size_bytes,
-            rtp=rtp.rtp() if rtp is not None else None,
+            rtp=_rtp(rtp()) if rtp is not None else None,
         )
 
 
@@ -145,4 +150,14 @@ def _track(state: TrackInput) -> TrackSnapshot:
         bitrate_bps=round(state.bitrate_bps),
         frames_per_second=round(state.frames_per_second, 2),
         frames=state.frames,
+    )
+
+
+def _rtp(figures: RtpCounters) -> RtpSnapshot:
+    return RtpSnapshot(
+        packets=figures.packets,
+        lost=figures.lost,
+        duplicates=figures.duplicates,
+        reordered=figures.reordered,
+        jitter=figures.jitter,
     )

@@ -1,3 +1,5 @@
+"""The command line and its banner."""
+
 import asyncio
 import subprocess
 import sys
@@ -11,8 +13,7 @@ from typer.testing import CliRunner
 import flux
 from config.schema import Config
 from config.sources.file import load_default
-from flux.banner import banner
-from flux.cli import EXIT_CONFIG, EXIT_FAILURE, app
+from flux.cli import EXIT_CONFIG, EXIT_FAILURE, app, banner
 
 runner = CliRunner()
 

@@ -1,6 +1,7 @@
 """A feed: shared bytes, the write window, slices, lag, skipping, closing."""
 
-from media.feed import Feed, FeedOptions, FeedReader
+from media.feed import Feed
+from media.feed_reader import FeedOptions, FeedReader
 from media.frame import Frame
 from media.track import AAC, H264, Kind, Track
 from tests.support.virtual import MemorySink, VirtualScheduler

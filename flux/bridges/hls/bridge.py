@@ -72,7 +72,7 @@ class HlsBridge:
         self._sessions: dict[str, HlsSession] = {}
         self._viewers: Counter[str] = Counter()  # sessions by stream
         self._held: list[_Held] = []
-        self._next_sequences: dict[str, int] = {}  # by stream: where its URL goes on
+        self._next: dict[str, tuple[int, int]] = {}  # by stream: where its URL goes on
         self._ended: dict[str, HlsOutput] = {}  # closed playlists that sessions may still ask for
 
     # -- requests ----------------------------------------------------------------------------
@@ -172,7 +172,7 @@ class HlsBridge:
                 stream,
                 self._options.segmenter,
                 self._make_token(),
-                self._next_sequences.get(stream.name, 0),
+                self._next.get(stream.name, (0, 0)),
                 self._changed,
                 self._now(),
             )
@@ -182,7 +182,7 @@ class HlsBridge:
 
     def _changed(self, output: HlsOutput) -> None:
         """A segment is done, or the output has ended."""
-        self._next_sequences[output.stream.name] = output.next_sequence
+        self._next[output.stream.name] = output.next
         if output.segmenter.is_ended:
             self._ended[output.stream.name] = output
         if self._held:

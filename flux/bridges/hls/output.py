@@ -21,7 +21,7 @@ class HlsOutput:
         stream: Stream,
         options: HlsOptions,
         prefix: str,
-        first_sequence: int,
+        first: tuple[int, int],
         on_change: Callable[["HlsOutput"], None],
         now: float,
     ) -> None:
@@ -33,7 +33,8 @@ class HlsOutput:
             options,
             prefix,
             on_change=self._segment_done,
-            first_sequence=first_sequence,
+            first_sequence=first[0],
+            first_discontinuity=first[1],
         )
         self._note_left_out()
         if not self.segmenter.tracks:
@@ -46,9 +47,10 @@ class HlsOutput:
         return self.segmenter.window.size_bytes
 
     @property
-    def next_sequence(self) -> int:
-        """Where a later run under the same URL goes on."""
-        return self.segmenter.window.next_sequence
+    def next(self) -> tuple[int, int]:
+        """Media and discontinuity sequence with which a later run under the same URL goes on."""
+        window = self.segmenter.window
+        return window.next_sequence, window.next_discontinuity
 
     def frame(self, frame: Frame) -> None:
         """One frame of the stream."""

@@ -11,7 +11,9 @@ from flux.bridges.http.connection import HttpConnection
 from flux.bridges.http.request import Request
 from flux.bridges.http.response import CORS, Header
 from media.events import ReaderClosed, ReaderJoined, ReaderSkipped
-from media.feed import START_GOP, START_KEY, START_LIVE, Feed, FeedReader, Format
+from media.feed import Feed
+from media.feed_reader import START_GOP, START_KEY, START_LIVE, FeedReader
+from media.format import Format
 from media.frame import Frame
 from media.router import Lease, Router
 from media.stream import Emit, Stream

@@ -1,3 +1,5 @@
+"""The admin API over real HTTP: health, metrics, streams, guards, problems."""
+
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace

@@ -1,3 +1,5 @@
+"""The bus: routing, faults of subscribers, bounded subscriptions."""
+
 import asyncio
 from dataclasses import dataclass
 

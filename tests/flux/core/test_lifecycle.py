@@ -1,3 +1,5 @@
+"""Parts start in order and stop in reverse, whatever they do."""
+
 import asyncio
 import os
 import signal

@@ -1,3 +1,5 @@
+"""The loop-lag sampler."""
+
 import asyncio
 import gc
 from time import monotonic

@@ -1,3 +1,5 @@
+"""Log lines: formats, redaction, bounded writing."""
+
 import io
 import json
 import logging

@@ -1,3 +1,5 @@
+"""The Prometheus text."""
+
 import re
 
 from prometheus_client.parser import text_string_to_metric_families

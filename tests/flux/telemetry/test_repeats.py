@@ -1,3 +1,5 @@
+"""Repeated faults become one line a second."""
+
 from hypothesis import given
 from hypothesis import strategies as st
 

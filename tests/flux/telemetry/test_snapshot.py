@@ -1,3 +1,5 @@
+"""What a snapshot derives."""
+
 from flux.telemetry.snapshot import DroppedTrack, ListenerSnapshot
 from tests.support.snapshots import make_server, make_stream
 

@@ -1,7 +1,7 @@
 """The media listener: requests, limits, bad clients, streams."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 import pytest
@@ -22,15 +22,26 @@ class Echo:
         self.held: list[HttpConnection] = []
         self.sinks: list[TransportSink] = []
         self.lost: list[str] = []
+        self._changed = asyncio.Event()
+
+    async def until(self, condition: Callable[[], bool]) -> None:
+        while not condition():
+            self._changed.clear()
+            await asyncio.wait_for(self._changed.wait(), 5)
+
+    def note_lost(self, reason: str) -> None:
+        self.lost.append(reason)
+        self._changed.set()
 
     def handle(self, request: Request, connection: HttpConnection) -> bool:
         self.requests.append(request)
+        asyncio.get_running_loop().call_soon(self._changed.set)
         if request.path == "/echo":
             connection.respond(200, [("Content-Type", "text/plain")], b"hello")
         elif request.path == "/held":
             self.held.append(connection)
         elif request.path == "/stream":
-            sink = connection.start_stream([("X-Live", "1")], self.lost.append, 1 << 16)
+            sink = connection.start_stream([("X-Live", "1")], self.note_lost, 1 << 16)
             assert sink is not None
             self.sinks.append(sink)
         else:
@@ -93,8 +104,7 @@ async def test_pipelined_requests_are_answered_in_order_even_if_the_first_is_hel
     async with running() as rig:
         reader, writer = await rig.connect()
         writer.write(get("/held", close=False) + get("/echo"))
-        while not rig.echo.held:
-            await asyncio.sleep(0)
+        await rig.echo.until(lambda: bool(rig.echo.held))
         rig.echo.held[0].respond(200, [], b"first")
         answer = await reader.read()
         writer.close()
@@ -195,8 +205,7 @@ async def test_a_reader_that_leaves_or_talks_too_much_is_noticed() -> None:
         await reader.readuntil(b"\r\n\r\n")
         writer.close()
         await writer.wait_closed()
-        while not rig.echo.lost:
-            await asyncio.sleep(0.001)
+        await rig.echo.until(lambda: bool(rig.echo.lost))
         reader, writer = await rig.connect()
         writer.write(get("/stream"))
         await reader.readuntil(b"\r\n\r\n")

@@ -1,0 +1,147 @@
+"""UDP sockets that receive in batches: GRO, kernel arrival stamps, large buffers (DESIGN 2, 4.9).
+
+One `recvmsg` may bring dozens of equal datagrams of one sender in one buffer; the kernel says their
+size and they are cut here. Where the system has none of this, every option falls away by itself.
+"""
+
+import socket
+import time
+from struct import Struct
+from typing import Any
+
+UDP_GRO = 104  # linux/udp.h
+SO_TIMESTAMPNS = 35  # asm-generic/socket.h; SCM_TIMESTAMPNS is the same
+SO_RCVBUFFORCE = 33
+
+MAX_DATAGRAM_BYTES = 65_536
+MAX_TURN_BYTES = 512 * 1024  # read in one turn of the loop
+MAX_TURN_CALLS = 256
+STAMP_SPREAD = 0.005  # seconds; packets that came further apart go into batches of their own
+PAIR_ATTEMPTS = 64
+
+ANCILLARY_BYTES = socket.CMSG_SPACE(16) + socket.CMSG_SPACE(4)
+TIMESPEC = Struct("@qq")
+GRO_SIZE = Struct("@i")
+
+Batch = tuple[float, list[bytes]]  # arrival in monotonic seconds, datagrams in order
+
+
+class UdpSocket:
+    """One bound, non-blocking UDP socket that listens to one host.
+
+    Public counters: `foreign` datagrams of other hosts, `errors` of the system.
+    """
+
+    __slots__ = ("_host", "_sock", "errors", "foreign", "is_clamped")
+
+    def __init__(self, sock: socket.socket, host: str, buffer_bytes: int) -> None:
+        """Take over a bound socket; datagrams of any other host than `host` are dropped."""
+        self._sock = sock
+        self._host = host
+        self.errors = 0
+        self.foreign = 0
+        sock.setblocking(False)
+        self.is_clamped = not _grow_buffer(sock, buffer_bytes)
+        for level, option in ((socket.IPPROTO_UDP, UDP_GRO), (socket.SOL_SOCKET, SO_TIMESTAMPNS)):
+            try:
+                sock.setsockopt(level, option, 1)
+            except OSError:
+                continue  # not Linux, or an old one
+
+    def fileno(self) -> int:
+        """For the event loop."""
+        return self._sock.fileno()
+
+    @property
+    def port(self) -> int:
+        """The local port."""
+        return int(self._sock.getsockname()[1])
+
+    def close(self) -> None:
+        """Close the socket."""
+        self._sock.close()
+
+    def send(self, data: bytes, port: int) -> None:
+        """Send one datagram to the host; what the system refuses is counted and dropped."""
+        try:
+            self._sock.sendto(data, (self._host, port))
+        except OSError:
+            self.errors += 1
+
+    def receive(self, now: float) -> list[Batch]:
+        """What has come, at most a turn's share: call again when the loop says readable.
+
+        Kernel stamps are wall time: arrival = now - (wall clock now - stamp), within 0..1 s.
+        """
+        recvmsg, host = self._sock.recvmsg, self._host
+        batches: list[Batch] = []
+        current: list[bytes] = []
+        current_age = -1.0
+        wall = time.time()
+        room = MAX_TURN_BYTES
+        for _ in range(MAX_TURN_CALLS):
+            try:
+                data, ancillary, _, address = recvmsg(MAX_DATAGRAM_BYTES, ANCILLARY_BYTES)
+            except BlockingIOError:
+                break
+            except OSError:
+                self.errors += 1
+                break
+            segment, age = len(data), 0.0
+            for level, kind, value in ancillary:
+                if level == socket.SOL_SOCKET and kind == SO_TIMESTAMPNS:
+                    seconds, nanoseconds = TIMESPEC.unpack_from(value)
+                    age = min(max(wall - seconds - nanoseconds * 1e-9, 0.0), 1.0)
+                elif level == socket.IPPROTO_UDP and kind == UDP_GRO:
+                    segment = GRO_SIZE.unpack_from(value)[0]
+            if address[0] != host:
+                self.foreign += -(-len(data) // segment) if segment > 0 else 1
+                continue
+            if abs(current_age - age) > STAMP_SPREAD or current_age < 0:
+                current, current_age = [], age
+                batches.append((now - age, current))
+            if 0 < segment < len(data):
+                current += [data[i : i + segment] for i in range(0, len(data), segment)]
+            else:
+                current.append(data)
+            room -= len(data)
+            if room <= 0:
+                break
+        return batches
+
+
+def _grow_buffer(sock: socket.socket, buffer_bytes: int) -> bool:
+    """Ask for a receive buffer; whether the kernel gave it (it doubles what it grants)."""
+    for option in (SO_RCVBUFFORCE, socket.SO_RCVBUF):
+        try:
+            sock.setsockopt(socket.SOL_SOCKET, option, buffer_bytes)
+        except OSError:
+            continue  # the first needs a privilege
+        if sock.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) >= buffer_bytes:
+            return True
+    return False
+
+
+def bind_pair(
+    family: int, local: tuple[Any, ...], host: str, buffer_bytes: int
+) -> tuple[UdpSocket, UdpSocket]:
+    """Sockets on an even port and the odd one after it, RFC 3550 section 11, for RTP and RTCP.
+
+    `local` is a socket address of which only the port is replaced. Raises OSError where no pair
+    is to be had.
+    """
+    failure: OSError | None = None
+    for _ in range(PAIR_ATTEMPTS):
+        first = socket.socket(family, socket.SOCK_DGRAM)
+        second = socket.socket(family, socket.SOCK_DGRAM)
+        try:
+            first.bind((local[0], 0, *local[2:]))
+            port = int(first.getsockname()[1])
+            second.bind((local[0], port ^ 1, *local[2:]))
+            even, odd = (first, second) if port % 2 == 0 else (second, first)
+            return UdpSocket(even, host, buffer_bytes), UdpSocket(odd, host, buffer_bytes)
+        except OSError as error:
+            failure = error
+            first.close()
+            second.close()
+    raise failure or OSError("no free pair of ports")

@@ -1,0 +1,16 @@
+"""What can be chosen about an HLS output."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class HlsOptions:
+    """Sizes and times of one segmenter; times in seconds."""
+
+    segment_duration: float = 2.0  # cut at the first key frame from here on
+    window_segments: int = 7  # segments in the playlist; as many again stay for late requests
+    max_segment_bytes: int = 50_000_000  # a segment that reaches this is cut where it stands
+    max_gop: float = 10.0  # a first GOP longer than this is not waited for
+    key_wait: float = 10.0  # without any key frame for so long, start anyway
+    ready_segments: int = 3  # players want three before they start
+    ready_wait: float = 5.0  # but nobody is kept waiting longer than this once there is one

@@ -1,0 +1,69 @@
+"""A media segment, and the one in the making."""
+
+from dataclasses import dataclass
+
+TIME_HZ = 90_000  # of all times in this package
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """One whole media segment; never changes."""
+
+    name: str  # unique for ever: run and media sequence number
+    data: bytes
+    sequence: int  # media sequence number
+    duration: int  # ticks of 90 kHz
+    ntp: int  # 64-bit NTP of its first frame; 0 if not known
+    is_discontinuity: bool  # EXT-X-DISCONTINUITY goes before it
+    is_independent: bool  # its first video frame is one that a decoder can start with
+    video_frames: int
+
+    @property
+    def seconds(self) -> float:
+        """The duration for people and playlists."""
+        return self.duration / TIME_HZ
+
+
+class SegmentBuilder:
+    """The segment that frames are being added to."""
+
+    __slots__ = (
+        "chunks",
+        "end",
+        "is_discontinuity",
+        "is_independent",
+        "ntp",
+        "size_bytes",
+        "start",
+        "video_frames",
+    )
+
+    def __init__(self, start: int, ntp: int, is_discontinuity: bool) -> None:
+        self.start = start  # DTS of the first frame
+        self.end = start  # where the frames seen so far end
+        self.ntp = ntp
+        self.is_discontinuity = is_discontinuity
+        self.is_independent = True
+        self.chunks: list[bytes] = []
+        self.size_bytes = 0
+        self.video_frames = 0
+
+    def add(self, data: bytes, end: int) -> None:
+        """Append the bytes of a frame that lasts until `end`."""
+        self.chunks.append(data)
+        self.size_bytes += len(data)
+        if end > self.end:
+            self.end = end
+
+    def build(self, name: str, sequence: int, duration: int) -> Segment:
+        """The finished segment."""
+        return Segment(
+            name=name,
+            data=b"".join(self.chunks),
+            sequence=sequence,
+            duration=duration,
+            ntp=self.ntp,
+            is_discontinuity=self.is_discontinuity,
+            is_independent=self.is_independent,
+            video_frames=self.video_frames,
+        )

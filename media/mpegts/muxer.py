@@ -1,0 +1,278 @@
+"""One program as an MPEG-2 transport stream; ISO/IEC 13818-1.
+
+**Time.** All tracks share one 90 kHz clock that stands at ten seconds at the first frame, so that
+everything stays positive; it wraps at 33 bits (26.5 hours) in the packets and nowhere else.
+
+**PCR.** The program clock may never be later than the DTS of anything still to come. It runs
+`PCR_LEAD` before the frames, and since tracks come skewed but each in DTS order, it never passes
+the last DTS of the track that is furthest behind. A track more than a second behind has stopped and
+no longer counts. The PCR rides on the frames of its own PID (video if there is any); where these
+are too far apart, packets with nothing but a PCR go in between.
+
+**Breaks.** At a frame with `discontinuity` every PID gets discontinuity_indicator in its next
+packet and the clock is set anew. The other tracks' first frames after the break, which carry the
+same mark, belong to this break and start none of their own.
+"""
+
+from collections.abc import Sequence
+
+from flux.base.units import rescale
+from media.codecs.aac import ADTS_HEADER_BYTES, MAX_ADTS_FRAME_BYTES, AacParameters
+from media.codecs.h264 import H264Parameters
+from media.codecs.h265 import H265Parameters
+from media.frame import NO_TIME, Frame
+from media.mpegts import psi
+from media.mpegts.packet import NO_PCR, PacketWriter, adaptation_flags
+from media.mpegts.pes import STREAM_ID_AUDIO, STREAM_ID_VIDEO, pes_header
+from media.parameters import Parameters
+from media.track import AAC, H264, H265, Kind, Track
+
+NAME = "ts"
+CLOCK_HZ = 90_000
+FIRST_DTS = 10 * CLOCK_HZ
+PCR_LEAD = CLOCK_HZ // 5
+PCR_MIN_LEAD = 1_800  # 20 ms
+PCR_INTERVAL = 5_400  # 60 ms; with a frame's length on top still below the 100 ms of 2.7.2
+PCR_MAX_GAP = 8_100  # 90 ms
+STALLED = CLOCK_HZ
+TABLES_INTERVAL = 5_400
+FIRST_PID = 0x100
+MAX_ADTS_PAYLOAD = MAX_ADTS_FRAME_BYTES - ADTS_HEADER_BYTES
+
+START_CODE = b"\x00\x00\x00\x01"
+AUD_H264 = START_CODE + b"\x09\xf0"  # primary_pic_type 7: any slice type
+AUD_H265 = START_CODE + b"\x46\x01\x50"  # pic_type 2: any slice type
+
+_STREAM_TYPES = {
+    H264: psi.STREAM_H264,
+    H265: psi.STREAM_H265,
+    AAC: psi.STREAM_AAC_ADTS,
+}
+
+
+def carries(codec: str) -> bool:
+    """Whether these transport streams have a place for tracks of this codec."""
+    return codec in _STREAM_TYPES
+
+
+def carries_track(track: Track) -> bool:
+    """Whether this very track has a place: of AAC, ADTS can only describe some object types."""
+    parameters = track.parameters
+    if isinstance(parameters, AacParameters) and not parameters.is_adts_possible:
+        return False
+    return carries(track.codec)
+
+
+class TsMuxer:
+    """Turns frames into whole transport packets.
+
+    PAT and PMT go before each video key frame and at least every `tables_interval` (in 90 kHz) as
+    far as there are frames; 0 leaves only those before key frames and those asked for.
+    """
+
+    name = NAME
+
+    def __init__(self, tracks: Sequence[Track], *, tables_interval: int = TABLES_INTERVAL) -> None:
+        self._tables_interval = tables_interval
+        self._writers: dict[int, PacketWriter] = {}  # by PID; counters outlive their tracks
+        self._states: dict[Track, _TrackState] = {}
+        self._version = -1
+        self._tables: tuple[bytes, ...] = ()
+        self._tables_counter = 0
+        self._tables_due = True
+        self._tables_at = NO_TIME
+        self._clock_track: Track | None = None
+        self._origin: int | None = None  # what is added to a track's time in 90 kHz
+        self._pcr = NO_PCR
+        self.set_tracks(tracks)
+
+    @property
+    def tracks(self) -> tuple[Track, ...]:
+        """The tracks that are in the program."""
+        return tuple(self._states)
+
+    def set_tracks(self, tracks: Sequence[Track]) -> None:
+        """Carry these tracks from now on: a new version of the PMT goes before the next frame."""
+        kept = self._states
+        carried = [track for track in tracks if carries_track(track)]
+        used = {kept[track].writer.pid for track in carried if track in kept}
+        free = (pid for pid in range(FIRST_PID, psi.PMT_PID) if pid not in used)
+        self._states = {track: kept.get(track) or self._add(track, next(free)) for track in carried}
+        self._clock_track = next(
+            (track for track in carried if track.kind is Kind.VIDEO), next(iter(carried), None)
+        )
+        self._version += 1
+        streams = [
+            psi.Stream(state.writer.pid, _STREAM_TYPES[track.codec])
+            for track, state in self._states.items()
+        ]
+        pcr_pid = 0x1FFF  # 2.4.4.9: no PCR
+        if self._clock_track is not None:
+            pcr_pid = self._states[self._clock_track].writer.pid
+        self._tables = psi.tables(streams, pcr_pid, self._version)
+        self._tables_due = True
+
+    def tables(self) -> bytes:
+        """PAT and PMT of now for a reader that joins between them; counters stay as they are."""
+        return self._tables[self._tables_counter - 1 & 15]
+
+    def request_tables(self) -> None:
+        """Put PAT and PMT before the next frame, as at the start of a segment."""
+        self._tables_due = True
+
+    def encode(self, frame: Frame) -> bytes:
+        """The packets of one frame, with tables and clock before it where they are due.
+
+        Empty for a track that is not carried, for a frame without payload, and as long as the
+        track's parameters are not known.
+        """
+        track = frame.track
+        state = self._states.get(track)
+        if state is None or not frame.payload:
+            return b""
+        parameters = frame.parameters
+        if parameters is not state.parameters and parameters is not None:
+            state.take(parameters)
+        if state.parameters is None:
+            return b""
+        dts = rescale(frame.dts, track.clock_rate, CLOCK_HZ)
+        origin = self._origin
+        if origin is None:
+            origin = self._origin = FIRST_DTS - dts
+        dts += origin
+        pts = rescale(frame.pts, track.clock_rate, CLOCK_HZ) + origin
+        pes = state.pes(frame, pts, dts)
+        if not pes:
+            return b""
+        if frame.discontinuity and state.last_dts != NO_TIME:
+            self._break()
+        state.last_dts = dts
+        is_video = state.is_video
+        out: list[bytes] = []
+        is_access_point = is_video and frame.key
+        if is_access_point or self._tables_due or self._are_tables_late(dts):
+            out.append(self._tables[self._tables_counter])
+            self._tables_counter = self._tables_counter + 1 & 15
+            self._tables_due = False
+            self._tables_at = dts
+            is_access_point = is_access_point or not is_video
+        pcr = self._advance_clock(track, dts, out)
+        flags = 0
+        if is_access_point or state.is_broken:
+            flags = adaptation_flags(is_access_point, state.is_broken)
+            state.is_broken = False
+        state.writer.write(pes, out, flags, pcr)
+        return b"".join(out)
+
+    def _add(self, track: Track, pid: int) -> "_TrackState":
+        writer = self._writers.get(pid)
+        if writer is None:
+            writer = self._writers[pid] = PacketWriter(pid)
+        return _TrackState(track, writer)
+
+    def _are_tables_late(self, dts: int) -> bool:
+        return self._tables_interval > 0 and dts - self._tables_at >= self._tables_interval
+
+    def _break(self) -> None:
+        for state in self._states.values():
+            state.last_dts = NO_TIME
+            state.is_broken = True
+        self._pcr = NO_PCR
+        self._tables_due = True
+
+    def _advance_clock(self, track: Track, dts: int, out: list[bytes]) -> int:
+        """The PCR for the packets of this frame, or `NO_PCR`; packets of its own go to `out`."""
+        pcr = dts - PCR_LEAD
+        oldest = dts - STALLED
+        for state in self._states.values():
+            if oldest < state.last_dts < pcr + PCR_MIN_LEAD:
+                pcr = state.last_dts - PCR_MIN_LEAD
+        last = self._pcr
+        rides = track is self._clock_track
+        if last == NO_PCR:
+            self._pcr = pcr
+            if rides:
+                return pcr
+            self._send_clock(pcr, out)
+            return NO_PCR
+        gap = pcr - last
+        if gap > PCR_MAX_GAP:
+            if gap <= STALLED:
+                for between in range(last + PCR_INTERVAL, pcr, PCR_INTERVAL):
+                    self._send_clock(between, out)
+            if not rides:
+                self._send_clock(pcr, out)
+            self._pcr = pcr
+        elif rides:
+            if gap <= 0:
+                return NO_PCR
+            self._pcr = pcr
+        elif gap >= PCR_INTERVAL:
+            self._send_clock(pcr, out)
+            self._pcr = pcr
+        return pcr if rides else NO_PCR
+
+    def _send_clock(self, pcr: int, out: list[bytes]) -> None:
+        if self._clock_track is None:
+            return
+        state = self._states[self._clock_track]
+        flags = 0
+        if state.is_broken:
+            flags = adaptation_flags(False, True)
+            state.is_broken = False
+        out.append(state.writer.clock_packet(pcr, flags))
+
+
+class _TrackState:
+    """One carried track: its PID, its place in time, and what goes before its access units."""
+
+    __slots__ = (
+        "_before",
+        "_before_key",
+        "_stream_id",
+        "is_broken",
+        "is_video",
+        "last_dts",
+        "parameters",
+        "writer",
+    )
+
+    def __init__(self, track: Track, writer: PacketWriter) -> None:
+        self.writer = writer
+        self.is_video = track.kind is Kind.VIDEO
+        self.last_dts = NO_TIME
+        self.is_broken = False  # the next packet carries discontinuity_indicator
+        self.parameters: Parameters | None = None
+        self._stream_id = STREAM_ID_VIDEO if self.is_video else STREAM_ID_AUDIO
+        self._before = AUD_H265 if track.codec == H265 else AUD_H264
+        self._before_key = self._before
+        if track.parameters is not None:
+            self.take(track.parameters)
+
+    def take(self, parameters: Parameters) -> None:
+        """Use these parameters from now on; those of another codec change nothing."""
+        if isinstance(parameters, H264Parameters):
+            sets: tuple[bytes, ...] = (*parameters.sps, *parameters.pps)
+        elif isinstance(parameters, H265Parameters):
+            sets = (*parameters.vps, *parameters.sps, *parameters.pps)
+        elif isinstance(parameters, AacParameters) and parameters.is_adts_possible:
+            sets = ()
+        else:
+            return
+        self.parameters = parameters
+        self._before_key = START_CODE.join((self._before, *sets))
+
+    def pes(self, frame: Frame, pts: int, dts: int) -> bytes:
+        """The frame as one PES packet; empty if ADTS cannot hold it."""
+        payload = frame.payload
+        size = frame.size_bytes
+        if self.is_video:
+            before = self._before_key if frame.key else self._before
+            size += len(before) + len(START_CODE) * len(payload)
+            head = pes_header(self._stream_id, pts, dts, size)
+            return START_CODE.join((head + before, *payload))
+        if size > MAX_ADTS_PAYLOAD or not isinstance(self.parameters, AacParameters):
+            return b""
+        adts = self.parameters.adts_header(size)
+        head = pes_header(self._stream_id, pts, pts, size + len(adts))
+        return b"".join((head, adts, *payload))

@@ -1,0 +1,88 @@
+"""UDP sockets on loopback: pairs, batches, strangers."""
+
+import select
+import socket
+from collections.abc import Iterator
+
+import pytest
+
+from flux.net.udp import UdpSocket, bind_pair
+
+UDP_SEGMENT = 103
+Pair = tuple[UdpSocket, UdpSocket]
+
+
+@pytest.fixture
+def pair() -> Iterator[Pair]:
+    sockets = bind_pair(socket.AF_INET, ("127.0.0.1", 0), "127.0.0.1", 65536)
+    yield sockets
+    for each in sockets:
+        each.close()
+
+
+@pytest.fixture
+def sender() -> Iterator[socket.socket]:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        yield sock
+
+
+def wait(receiver: UdpSocket) -> None:
+    assert select.select([receiver.fileno()], [], [], 5.0)[0]
+
+
+def test_a_pair_is_even_and_odd(pair: Pair) -> None:
+    rtp, rtcp = pair
+    assert rtp.port % 2 == 0
+    assert rtcp.port == rtp.port + 1
+    assert not rtp.is_clamped
+
+
+def test_datagrams_come_in_order_in_one_batch(pair: Pair, sender: socket.socket) -> None:
+    sent = [bytes([number]) * (number + 1) for number in range(40)]
+    for data in sent:
+        sender.sendto(data, ("127.0.0.1", pair[0].port))
+    wait(pair[0])
+    received: list[bytes] = []
+    for arrived, datagrams in pair[0].receive(1000.0):
+        assert 999.0 <= arrived <= 1000.0
+        received += datagrams
+    assert received == sent
+    assert pair[0].receive(1000.0) == []
+
+
+def test_joined_datagrams_are_cut_again(pair: Pair, sender: socket.socket) -> None:
+    data = bytes(range(250)) * 4 + b"short"
+    segment = (250).to_bytes(2, "little")
+    try:
+        sender.sendmsg(
+            [data],
+            [(socket.IPPROTO_UDP, UDP_SEGMENT, segment)],
+            0,
+            ("127.0.0.1", pair[0].port),
+        )
+    except OSError:
+        pytest.skip("no UDP_SEGMENT here")
+    wait(pair[0])
+    batches = pair[0].receive(0.0)
+    assert [len(packet) for _, packets in batches for packet in packets] == [250] * 4 + [5]
+
+
+def test_other_hosts_are_not_heard(sender: socket.socket) -> None:
+    sockets = bind_pair(socket.AF_INET, ("127.0.0.1", 0), "127.0.0.2", 65536)
+    try:
+        sender.sendto(b"stranger", ("127.0.0.1", sockets[0].port))
+        wait(sockets[0])
+        assert sockets[0].receive(0.0) == []
+        assert sockets[0].foreign == 1
+    finally:
+        for each in sockets:
+            each.close()
+
+
+def test_send_reaches_the_host_and_failures_are_counted(pair: Pair, sender: socket.socket) -> None:
+    sender.bind(("127.0.0.1", 0))
+    sender.settimeout(5.0)
+    pair[1].send(b"report", sender.getsockname()[1])
+    assert sender.recvfrom(100) == (b"report", ("127.0.0.1", pair[1].port))
+    pair[1].send(bytes(70_000), sender.getsockname()[1])
+    assert pair[1].errors == 1

@@ -1,0 +1,50 @@
+"""The window: what is listed, what can still be fetched, what the numbers say."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from media.hls.segment import Segment
+from media.hls.window import Window
+
+
+def segment(sequence: int, duration: int = 180_000, *, is_discontinuity: bool = False) -> Segment:
+    """A small segment."""
+    name = f"run-{sequence}.ts"
+    return Segment(name, b"xx", sequence, duration, 0, is_discontinuity, True, 1)
+
+
+def test_removed_segments_stay_for_one_playlist_length_and_their_own() -> None:
+    window = Window(3)
+    for number in range(20):
+        window.add(segment(number))
+        assert window.media_sequence == max(0, number - 2)
+        kept = [n for n in range(20) if window.find(f"run-{n}.ts")]
+        assert kept == list(range(max(0, number - 6), number + 1))
+    assert window.size_bytes == 2 * 7
+    assert window.find("run-99.ts") is None
+
+
+def test_sequence_may_go_on_from_an_earlier_run() -> None:
+    window = Window(3, first_sequence=41)
+    assert window.media_sequence == window.next_sequence == 41
+    window.add(segment(41))
+    assert (window.media_sequence, window.next_sequence) == (41, 42)
+
+
+def test_discontinuity_counts_when_its_segment_leaves() -> None:
+    window = Window(2)
+    seen = []
+    for number in range(6):
+        window.add(segment(number, is_discontinuity=number in (1, 3)))
+        seen.append(window.discontinuity_sequence)
+    assert seen == [0, 0, 0, 1, 1, 2]
+
+
+@given(st.lists(st.integers(1, 1_000_000), min_size=1, max_size=60), st.integers(1, 8))
+def test_memory_is_bounded_whatever_the_durations(durations: list[int], size: int) -> None:
+    window = Window(size)
+    for number, duration in enumerate(durations):
+        window.add(segment(number, duration))
+        assert len(window) == min(number + 1, size)
+        assert window.size_bytes <= 2 * 3 * size
+        assert all(window.find(each.name) is each for each in window.segments)
