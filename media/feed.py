@@ -40,6 +40,7 @@ SLICE = 0.002  # seconds of writes before the loop gets its turn
 WINDOW_SHARE = 0.05  # share of the core that the writes of one feed aim at
 FIRST_COST = 25e-6  # seconds of one write, until it is measured
 COST_WEIGHT = 0.05  # of the newest measurement
+MAX_AHEAD = 32  # chunks of sound that may stand before the key chunk that they belong after
 
 
 class Feed:
@@ -186,20 +187,22 @@ class Feed:
 
     def attach(self, sink: Sink, start: str = START_GOP) -> FeedReader:
         """Add a reader; its first bytes go out at once, not at the next flush."""
-        edge = self._flushed
-        reader = FeedReader(sink, edge, progress_at=self._scheduler.now())
+        end = self._base + len(self._log)
+        reader = FeedReader(sink, self._flushed, progress_at=self._scheduler.now())
         is_at_key = start == START_GOP and self._key >= 0
         header = self._key_header if is_at_key else self.format.header()
         first = [header] if header else []
         if is_at_key:
-            reader.cursor = min(self._key, edge)
-            first += [chunk.data for chunk in self._slice(reader.cursor, edge)]
-            reader.cursor = edge
+            first += self._sound_ahead()
+            first += [chunk.data for chunk in self._slice(self._key, end)]
+            reader.cursor = end
         elif start != START_LIVE:
             reader.waiting = True
         if first:
             self.sent_bytes += reader.write(first)
-        (self._apart if reader.waiting else self._in_step).append(reader)
+        # A reader that already has what the next flush brings to the others comes into step there.
+        is_in_step = not reader.waiting and reader.cursor == self._flushed
+        (self._in_step if is_in_step else self._apart).append(reader)
         return reader
 
     def detach(self, reader: FeedReader) -> None:
@@ -348,6 +351,8 @@ class Feed:
     def _catch_up(self, reader: FeedReader, end: int, now: float) -> None:
         """The sink has drained: hand over the reader's chunks; in step again unless it waits."""
         reader.progress_at = now
+        if reader.cursor > end:  # it joined while this flush was under way
+            return
         if reader.cursor < self._base:  # the log could not wait for it
             self._skip(reader)
         pieces: list[bytes] = []
@@ -380,6 +385,13 @@ class Feed:
 
     def _low_mark_bytes(self) -> float:
         return max(65536.0, self._options.low_mark * self._rate)
+
+    def _sound_ahead(self) -> list[bytes]:
+        """Sound that stands before the newest key chunk in the log but belongs after it."""
+        place = self._key - self._base
+        start = self._log[place].time
+        before = self._log[max(0, place - MAX_AHEAD) : place]
+        return [c.data for c in before if not c.is_video and c.time >= start]
 
     def _measure_rate(self, now: float) -> None:
         elapsed = now - self._rate_time

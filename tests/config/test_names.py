@@ -1,3 +1,5 @@
+"""Stream names."""
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st

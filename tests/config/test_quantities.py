@@ -1,3 +1,5 @@
+"""Durations and sizes."""
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st

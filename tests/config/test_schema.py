@@ -1,3 +1,5 @@
+"""The schema: bounds, defaults, and its agreement with the documented file."""
+
 from collections.abc import Iterator
 
 import pytest

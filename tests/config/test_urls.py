@@ -1,3 +1,5 @@
+"""Source URLs, and that credentials are never shown."""
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st

@@ -66,6 +66,24 @@ def test_a_joiner_starts_at_the_key_frame_at_once() -> None:
     assert sink.data == b"HEAD K p q "
 
 
+def test_a_joiner_begins_with_a_key_frame_that_is_not_flushed_yet() -> None:
+    rig = Rig()
+    for _ in range(400):
+        rig.feed.attach(MemorySink())
+    rig.send("K0", key=True, step=0.3)
+    for text in ("p1", "p2"):
+        rig.feed.frame(rig.frame(text))
+    rig.feed.frame(rig.frame("a-early", audio=True))
+    rig.feed.frame(rig.frame("K1", key=True))
+    rig.feed.frame(rig.frame("p3"))
+    sink = MemorySink()
+    rig.feed.attach(sink)
+    assert sink.data == b"HEAD a-early K1 p3 "
+    rig.scheduler.run(0.5)
+    rig.send("p4", step=0.5)
+    assert sink.data == b"HEAD a-early K1 p3 p4 "
+
+
 def test_start_key_and_live() -> None:
     rig = Rig()
     rig.feed.seed((rig.frame("K", key=True), rig.frame("p")))

@@ -20,8 +20,19 @@ def test_begins_at_the_last_video_key_frame() -> None:
     for dts, key in ((3000, True), (6000, False), (9000, True), (12000, False)):
         cache.add(frame(VIDEO, dts, key=key))
         cache.add(frame(AUDIO, dts, key=True))
-    assert [f.dts for f in cache.frames()] == [9000, 9000, 12000, 12000]
-    assert cache.size_bytes == 40
+    assert [f.dts for f in cache.frames()] == [9000, 6000, 9000, 12000, 12000]
+    assert cache.size_bytes == 50
+
+
+def test_sound_published_before_its_key_frame_is_kept() -> None:
+    cache = GopCache(GopLimits(), has_video=True)
+    for number in range(-10, 20):
+        cache.add(frame(AUDIO, number * 1024, key=True))
+    cache.add(frame(VIDEO, 0, key=True))
+    assert [f.dts for f in cache.frames()] == [0, *(n * 1024 for n in range(20))]
+    cache.add(frame(VIDEO, 3000))
+    cache.add(frame(VIDEO, 36_000, key=True))
+    assert [f.dts for f in cache.frames()] == [36_000, 19 * 1024]
 
 
 def test_each_limit_empties_it_until_the_next_key_frame() -> None:

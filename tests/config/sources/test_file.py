@@ -1,3 +1,5 @@
+"""Configuration files: values, overrides, and every problem named with its line."""
+
 from pathlib import Path
 
 import pytest

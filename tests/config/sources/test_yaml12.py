@@ -1,3 +1,5 @@
+"""YAML 1.2 by libyaml: no surprises in scalars, duplicates refused, lines kept."""
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
