@@ -1,0 +1,64 @@
+# make run    install FLUX into .venv and start it: needs git, make and Python 3.11 or newer
+# make test   set up whatever the tests need and run them all
+#
+# Others: lint types unit interop test-long bench clean. ARGS are handed on:
+#   make run ARGS="--config my.yaml"    make unit ARGS="-k flv"    make bench ARGS="--readers 500"
+
+SHELL := /bin/bash
+VENV := .venv
+PY := $(VENV)/bin/python
+PIP := $(PY) -m pip --disable-pip-version-check --no-input install --quiet
+ARGS ?=
+WORKERS ?= 2
+
+.DEFAULT_GOAL := help
+.PHONY: help run test test-long lint types unit interop bench packages clean
+
+help:
+	@sed -n 's/^# \{0,1\}//p' Makefile | head -5
+
+$(VENV)/.installed: pyproject.toml scripts/make-venv
+	@scripts/make-venv $(VENV)
+	@echo "installing FLUX into $(VENV)"
+	@$(PIP) --editable .
+	@touch $@
+
+$(VENV)/.installed-dev: $(VENV)/.installed
+	@echo "installing what the tests need into $(VENV)"
+	@$(PIP) --editable '.[dev]'
+	@touch $@
+
+packages:
+	@scripts/install-packages
+
+run: $(VENV)/.installed
+	@exec $(PY) -m flux run $(ARGS)
+
+test: $(VENV)/.installed-dev packages
+	@$(MAKE) --no-print-directory lint
+	@$(MAKE) --no-print-directory types
+	@$(MAKE) --no-print-directory unit
+	@$(MAKE) --no-print-directory interop
+
+test-long: test
+	$(PY) -m pytest -q -m long $(ARGS)
+
+lint: $(VENV)/.installed-dev
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+
+types: $(VENV)/.installed-dev
+	$(VENV)/bin/mypy
+
+unit: $(VENV)/.installed-dev
+	$(PY) -m pytest -q -m "not interop and not long" -n $(WORKERS) $(ARGS)
+
+interop: $(VENV)/.installed-dev packages
+	$(PY) -m pytest -q -m "interop and not long" $(ARGS)
+
+bench: $(VENV)/.installed-dev packages
+	$(PY) -m benchmarks.fanout $(ARGS)
+
+clean:
+	rm -rf $(VENV) .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist *.egg-info
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
