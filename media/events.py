@@ -14,6 +14,58 @@ class StreamStateChanged:
 
 
 @dataclass(frozen=True, slots=True)
+class StreamCreated:
+    """A name was made known: by configuration, by the API, by a pattern or by a publisher."""
+
+    stream: str
+    origin: str
+
+
+@dataclass(frozen=True, slots=True)
+class StreamChanged:
+    """A stream got another source or other settings at run time."""
+
+    stream: str
+    origin: str
+
+
+@dataclass(frozen=True, slots=True)
+class StreamDeleted:
+    """A name is not known any more."""
+
+    stream: str
+    origin: str
+
+
+@dataclass(frozen=True, slots=True)
+class PublisherStarted:
+    """A source run has begun under a name."""
+
+    stream: str
+    protocol: str
+    session: str
+
+
+@dataclass(frozen=True, slots=True)
+class PublisherStopped:
+    """A source run is over."""
+
+    stream: str
+    protocol: str
+    session: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class DemandChanged:
+    """Readers began to want a stream, or the last one went."""
+
+    stream: str
+    wanted: bool
+    readers: int
+
+
+@dataclass(frozen=True, slots=True)
 class SourceStateChanged:
     """A source connects, runs, waits before its next attempt, or has stopped."""
 
@@ -59,6 +111,16 @@ class KeyFramesMissing:
     """No key frame came for so long that readers start without one."""
 
     stream: str
+
+
+@dataclass(frozen=True, slots=True)
+class ReaderRefused:
+    """Somebody who wanted to enter was not let in."""
+
+    stream: str
+    protocol: str
+    address: str
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)

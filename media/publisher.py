@@ -15,11 +15,13 @@ class Publisher:
         stream: Stream,
         tracks: tuple[Track, ...],
         origin: str,
+        session: str,
         on_close: Callable[["Publisher", str, float], None],
     ) -> None:
         self.stream = stream
         self.tracks = tracks
-        self.origin = origin
+        self.origin = origin  # protocol or maker
+        self.session = session
         self.closed = False
         self._on_close = on_close
 

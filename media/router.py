@@ -7,10 +7,11 @@ not. All of it is synchronous; `tick()` moves time on.
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import count
 from typing import Protocol
 
 from flux.base.errors import PeerError
-from media.events import SourceStateChanged
+from media.events import DemandChanged, PublisherStarted, PublisherStopped, SourceStateChanged
 from media.publisher import Publisher
 from media.stream import Emit, State, Stream, StreamOptions
 from media.track import TrackDescription
@@ -88,6 +89,7 @@ class Router:
 
     def __init__(self, emit: Emit) -> None:
         self._emit = emit
+        self._sessions = count(1)  # of publishers
         self._entries: dict[str, _Entry] = {}
         self._now = 0.0
 
@@ -128,6 +130,63 @@ class Router:
         for entry in self._entries.values():
             if entry.declared is not None and not entry.declared.on_demand:
                 self._start_source(entry.declared, now)
+
+    def start_one(self, name: str, now: float) -> None:
+        """Start the source of a name declared at run time, if it runs always."""
+        declared = self._entries[name].declared
+        if declared is not None and not declared.on_demand:
+            self._start_source(declared, now)
+
+    def replace_source(
+        self, name: str, source: Source, *, kind: str, url: str, on_demand: bool, now: float
+    ) -> None:
+        """Give a name another source; readers are held for the grace period while it comes."""
+        entry = self._entries[name]
+        declared = entry.declared
+        if declared is None:
+            return
+        was_running, old = declared.running, declared.source
+        if was_running and old is not None:
+            old.stop("source-changed")
+        if entry.publisher is not None:
+            entry.publisher.close("source-changed", now)
+        declared.source, declared.on_demand = source, on_demand
+        declared.status = SourceStatus(kind, url)
+        declared.running = False
+        if not on_demand or entry.leases:
+            self._start_source(declared, now)
+        elif entry.stream.state is State.STARTING:
+            entry.stream.enter(State.IDLE, now, "source-changed")
+
+    def remove(self, name: str, reason: str, now: float) -> None:
+        """Forget a name: its source ends, its readers are closed, those who wait are refused."""
+        entry = self._entries.pop(name)
+        stream, declared = entry.stream, entry.declared
+        if entry.publisher is not None:
+            entry.publisher.close(reason, now)
+        if declared is not None and declared.running and declared.source is not None:
+            declared.running = False
+            declared.source.stop(reason)
+        stream.release(reason, now)
+        for lease in tuple(entry.leases):
+            if lease.waiting:
+                lease.waiting = False
+                lease.on_failed(reason, 404)
+        for reader in tuple(stream.readers.values()):
+            reader.end(reason)
+        stream.enter(State.CLOSED, now, reason)
+
+    def kick(self, session: str, now: float) -> bool:
+        """End the reader or the publisher with this session id; False if there is none."""
+        for entry in self._entries.values():
+            reader = entry.stream.readers.get(session)
+            if reader is not None:
+                reader.end("kicked")
+                return True
+            if entry.publisher is not None and entry.publisher.session == session:
+                entry.publisher.close("kicked", now)
+                return True
+        return False
 
     def streams(self) -> Iterator[Stream]:
         """Every stream, in the order of declaration."""
@@ -175,8 +234,10 @@ class Router:
         if stream.state is State.STARTING or stream.state is State.IDLE:
             stream.inputs = {}
         tracks = stream.begin(descriptions, now)
-        publisher = Publisher(stream, tracks, origin, self._publisher_closed)
+        session = f"{origin}-publisher-{next(self._sessions)}"
+        publisher = Publisher(stream, tracks, origin, session, self._publisher_closed)
         entry.publisher = publisher
+        self._emit(PublisherStarted(name, origin, session))
         if stream.state is State.READY:  # it came back within the grace period
             self._ready_waiters(stream)
         return publisher
@@ -186,6 +247,9 @@ class Router:
         if entry is None or entry.publisher is not publisher:
             return
         entry.publisher = None
+        self._emit(
+            PublisherStopped(publisher.stream.name, publisher.origin, publisher.session, reason)
+        )
         is_wanted = entry.declared is not None and entry.declared.running
         publisher.stream.lose(reason, now, hold=is_wanted)
 
@@ -237,6 +301,8 @@ class Router:
         timeout = declared.start_timeout if declared is not None else 10.0
         lease = Lease(entry.stream, self, on_ready, on_failed, now + timeout)
         entry.leases.add(lease)
+        if len(entry.leases) == 1:
+            self._emit(DemandChanged(name, True, 1))
         if declared is not None:
             declared.idle_at = None
             self._start_source(declared, now)
@@ -250,7 +316,11 @@ class Router:
         entry = self._entries.get(lease.stream.name)
         if entry is None:
             return
+        if lease not in entry.leases:
+            return
         entry.leases.discard(lease)
+        if not entry.leases:
+            self._emit(DemandChanged(lease.stream.name, False, 0))
         if not entry.leases and entry.declared is not None and entry.declared.on_demand:
             entry.declared.idle_at = self._now
 

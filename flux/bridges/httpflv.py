@@ -1,7 +1,7 @@
 """HTTP-FLV: `http://host:8888/NAME.flv`."""
 
 from flux.bridges.http.feeds import FeedBridgeOptions, FeedOutputKind, HttpFeedBridge
-from media.flv.muxer import FlvMuxer, carries
+from media.flv.muxer import FlvMuxer, carries_track
 from media.router import Router
 from media.stream import Emit
 
@@ -10,7 +10,7 @@ HTTP_FLV = FeedOutputKind(
     protocol="http-flv",
     suffix=".flv",
     content_type="video/x-flv",
-    carries=carries,
+    carries=carries_track,
     make=FlvMuxer,
 )
 

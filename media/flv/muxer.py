@@ -32,6 +32,11 @@ def carries(codec: str) -> bool:
     return codec in _CODECS
 
 
+def carries_track(track: Track) -> bool:
+    """Whether FLV can carry this very track: its G.711 is 8 kHz, whatever else the codec can."""
+    return carries(track.codec) and (track.codec not in (PCMA, PCMU) or track.clock_rate == 8000)
+
+
 class FlvMuxer:
     """Turns frames into FLV tags.
 
@@ -46,7 +51,7 @@ class FlvMuxer:
         self._states: dict[Track, _TrackState] = {}
         for track in tracks:
             kinds = {taken.kind for taken in self._states}
-            if carries(track.codec) and track.kind not in kinds:
+            if carries_track(track) and track.kind not in kinds:
                 self._states[track] = _TrackState(track, _writer_for(track, legacy_h265))
         self._origin_ms: int | None = None
         self._last_ms = 0

@@ -61,7 +61,7 @@ class Rig:
 
     def begin(self, *descriptions: TrackDescription) -> Publisher:
         tracks = self.stream.begin(descriptions, self.now)
-        return Publisher(self.stream, tracks, "config", lambda p, reason, now: None)
+        return Publisher(self.stream, tracks, "config", "config-1", lambda p, reason, now: None)
 
     def pictures(self, publisher: Publisher, count: int, *, key_every: int = 10) -> None:
         for number in range(count):

@@ -8,6 +8,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import count
 
 from flux.base.errors import PeerError
 from flux.bridges.hls.output import OUTPUT_NAME, HlsOutput
@@ -69,6 +70,7 @@ class HlsBridge:
         self._options = options
         self._make_token = make_token
         self._now = now
+        self._numbers = count(1)
         self._sessions: dict[str, HlsSession] = {}
         self._viewers: Counter[str] = Counter()  # sessions by stream
         self._held: list[_Held] = []
@@ -96,6 +98,9 @@ class HlsBridge:
         stream = self._router.find(name)
         if stream is None:
             connection.refuse(404, "stream-not-found")
+            return
+        if request.method == "HEAD":
+            connection.respond_head(PLAYLIST_HEADERS)
             return
         now = request.arrived
         session = self._session(stream, request, now)
@@ -134,7 +139,8 @@ class HlsBridge:
             return session
         if len(self._sessions) >= MAX_SESSIONS:
             return None
-        session = HlsSession(self._make_token(), stream, request.address, now, self._emit)
+        number, token = next(self._numbers), self._make_token()
+        session = HlsSession(number, token, stream, request.address, now, self._emit)
         self._sessions[session.token] = session
         self._viewers[stream.name] += 1
         stream.readers[session.id] = session
@@ -205,10 +211,11 @@ class HlsBridge:
                 held.connection.refuse(exc.status, exc.reason)
                 self._forget(session, exc.reason)
                 return True
-        if output is None:
+        if output is None and session.has_playlist:
             output = self._ended.get(stream.name)
         if output is None or not output.segmenter.is_ready(now):
             return False
+        session.has_playlist = True
         if held.playlist == MULTIVARIANT_PLAYLIST_NAME:
             body = output.segmenter.multivariant_playlist(session.token)
         else:

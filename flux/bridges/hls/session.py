@@ -13,8 +13,10 @@ PROTOCOL = "hls"
 class HlsSession:
     """Holds a lease of its stream until it has not asked for anything for a while."""
 
-    def __init__(self, token: str, stream: Stream, address: str, now: float, emit: Emit) -> None:
-        self.id = f"hls-{token}"
+    def __init__(
+        self, number: int, token: str, stream: Stream, address: str, now: float, emit: Emit
+    ) -> None:
+        self.id = f"hls-{number}"  # never the token: who has that is this viewer
         self.token = token
         self.protocol = PROTOCOL
         self.address = address
@@ -25,6 +27,7 @@ class HlsSession:
         self.dropped = 0
         self.lease: Lease | None = None
         self.closed = False
+        self.has_playlist = False  # it has had one, so it may be told of the end
         self._began_at = now
         self._next_sequence: int | None = None
         self._emit = emit

@@ -56,7 +56,7 @@ class FeedOutputKind:
     protocol: str  # of its readers, in the API and in metrics
     suffix: str  # of the path
     content_type: str
-    carries: Callable[[str], bool]
+    carries: Callable[[Track], bool]
     make: Callable[[Sequence[Track]], Format]
 
 
@@ -68,7 +68,7 @@ class FeedOutput:
         self._stream = stream
         self._protocol = kind.protocol
         self._emit = emit
-        tracks = tuple(track for track in stream.tracks if kind.carries(track.codec))
+        tracks = tuple(track for track in stream.tracks if kind.carries(track))
         for track in stream.tracks:
             if track not in tracks:
                 stream.note_dropped_track(kind.name, track)

@@ -8,7 +8,7 @@ Header = tuple[str, str]
 # Players in browsers come from any origin; tokens travel in the URL, so no credentials are needed.
 CORS: tuple[Header, ...] = (
     ("Access-Control-Allow-Origin", "*"),
-    ("Access-Control-Expose-Headers", "Content-Length, Content-Range, Date, ETag"),
+    ("Access-Control-Expose-Headers", "Content-Length"),
 )
 PREFLIGHT: tuple[Header, ...] = (
     *CORS,

@@ -283,6 +283,36 @@ async def test_hls_says_that_the_stream_is_over_and_goes_on_under_the_same_url()
     assert hls_check.parse(second.text).sequence > first.sequence
 
 
+async def test_a_new_viewer_of_a_stream_that_has_gone_is_held_not_shown_the_end() -> None:
+    async with running() as rig:
+        publisher = rig.begin()
+        held = asyncio.create_task(rig.get("/live/cam/media.m3u8"))
+        await rig.until_leased(1)
+        await rig.send(BUNNY)
+        await held
+        publisher.close("peer-closed", rig.now)
+        rig.tick(11.0)
+        late = asyncio.create_task(rig.get("/live/cam/index.m3u8"))
+        await rig.until_leased(2)
+        rig.router.source_state("live/cam", "waiting", "connection-refused", rig.now)
+        rig.tick(16.0)
+        response = await late
+        assert response.status == 503
+        assert "connection-refused" in response.text
+
+
+async def test_hls_head_asks_for_nothing_and_tokens_stay_secret() -> None:
+    async with running(on_demand=True) as rig:
+        head = await rig.get("/live/cam/index.m3u8", "HEAD")
+        assert (head.status, head.body) == (200, b"")
+        assert rig.source.calls == []
+        held = asyncio.create_task(rig.get("/live/cam/index.m3u8"))
+        await rig.until_leased(1)
+        assert all("token" not in name for name in rig.stream.readers)
+        rig.tick(30.0)
+        await held
+
+
 async def test_hls_always_makes_segments_unasked() -> None:
     async with running(always=True) as rig:
         rig.begin()

@@ -50,7 +50,7 @@ class RecordingPublisher(Publisher):
             for place, d in enumerate(descriptions)
         )
         stream = Stream("demo", StreamOptions(), lambda event: None)
-        super().__init__(stream, tracks, "worker", self._on_closed)
+        super().__init__(stream, tracks, "worker", "worker-1", self._on_closed)
         self.written: list[tuple[int, int, tuple[bytes, ...], int]] = []
         self.anchors: list[tuple[int, int]] = []
         self.drops: list[tuple[str, int]] = []

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from media.codecs.g711 import G711Parameters
 from media.codecs.h264 import H264Parameters
 from media.codecs.opus import OpusParameters
-from media.flv.muxer import EXHAUSTED_AT_MS, HEADROOM_MS, FlvMuxer, carries
+from media.flv.muxer import EXHAUSTED_AT_MS, HEADROOM_MS, FlvMuxer, carries, carries_track
 from media.frame import Frame
 from media.parameters import Parameters
 from media.track import AAC, H264, H265, OPUS, PCMA, PCMU, Kind, Track
@@ -274,3 +274,9 @@ def test_time_is_within_a_millisecond(
     for before, after, frame, other in zip(tags, tags[1:], sent, sent[1:], strict=False):
         if (other.dts - frame.dts) * 1000 >= rate:
             assert after.timestamp > before.timestamp
+
+
+def test_flv_carries_g711_at_its_own_rate_only() -> None:
+    for codec in (PCMA, PCMU):
+        assert carries_track(Track(0, Kind.AUDIO, codec, 8000))
+        assert not carries_track(Track(0, Kind.AUDIO, codec, 16_000))

@@ -1,18 +1,18 @@
-"""The composition root: what exists, how it is wired, and in which order it starts and stops."""
+"""The server: its parts, wired."""
 
 import asyncio
 import secrets
 import time
 from collections.abc import Callable
 
-from config.schema import Config, StreamSection
+from config.schema import Config
 from flux.api.server import ApiServer
-from flux.bridges.hls.bridge import HlsBridge, HlsBridgeOptions
+from flux.app.options import hls_options
+from flux.app.streams import StreamRegistry
+from flux.bridges.hls.bridge import HlsBridge
 from flux.bridges.http.feeds import FeedBridgeOptions
 from flux.bridges.http.server import HttpLimits, HttpServer, MediaHandler
 from flux.bridges.httpflv import http_flv
-from flux.bridges.rtsp import Retries, RtspSource
-from flux.bridges.worker import WorkerSource, command_for
 from flux.core.bus import Bus
 from flux.core.children import Children
 from flux.core.lifecycle import Lifecycle
@@ -29,15 +29,9 @@ from media.events import (
     TimelineBroken,
     TrackDropped,
 )
-from media.feed_reader import FeedOptions
-from media.gop import GopLimits
-from media.hls.options import HlsOptions
 from media.router import Router
-from media.stream import StreamOptions
-from protocols.rtsp.options import PullOptions, TransportChoice
 
 TICK = 0.25  # seconds between the router's ticks
-HLS_FIRST_SEGMENTS = 10.0  # seconds that a playlist is held for once its stream is ready
 
 LOG_LEVELS: dict[type, str] = {
     ReaderJoined: "debug",
@@ -54,11 +48,11 @@ class RouterPart:
 
     name = "router"
 
-    def __init__(self, router: Router, hls: HlsBridge) -> None:
+    def __init__(self, router: Router, hls: HlsBridge, registry: StreamRegistry) -> None:
         self._router = router
         self._hls = hls
+        self._registry = registry
         self._timer: asyncio.TimerHandle | None = None
-        self.sources: list[RtspSource] = []
 
     async def start(self) -> None:
         """Start what runs always."""
@@ -71,7 +65,7 @@ class RouterPart:
             self._timer.cancel()
         self._hls.close()
         self._router.close(time.monotonic())
-        await asyncio.gather(*(source.wait_stopped() for source in self.sources))
+        await self._registry.wait_ended()
 
     def _tick(self) -> None:
         now = time.monotonic()
@@ -108,7 +102,6 @@ class Server:
     """All parts of one process, wired; `run` lives until it is told to stop."""
 
     def __init__(self, config: Config) -> None:
-        self._config = config
         self.bus = Bus()
         self.router = Router(self.bus.emit)
         self.children = Children(self.bus.emit)
@@ -119,7 +112,10 @@ class Server:
             self.router, self.bus.emit, hls_options(config), lambda: secrets.token_hex(8)
         )
         self.bus.subscribe(StreamStateChanged, self._hls.state_changed)
-        self._sources = RouterPart(self.router, self._hls)
+        self.registry = StreamRegistry(
+            config, self.router, self.children, self.collector, self.bus.emit
+        )
+        self._sources = RouterPart(self.router, self._hls, self.registry)
         feed_bridge = FeedBridgeOptions(config.flv.start, config.fanout.send_buffer)
         handlers: list[MediaHandler] = [
             http_flv(self.router, self.bus.emit, feed_bridge),
@@ -142,9 +138,6 @@ class Server:
         )
         self.collector.phase = lambda: self._lifecycle.phase
         self.collector.listeners = self._listeners
-        options = stream_options(config)
-        for name, section in config.streams.items():
-            self._declare(name, section, options)
 
     @property
     def http_address(self) -> str:
@@ -174,83 +167,6 @@ class Server:
             ListenerSnapshot(name="http", address=self._http.bound, is_up=self._http.is_up),
             ListenerSnapshot(name="api", address=self.api_address, is_up=self._api.is_up),
         )
-
-    def _declare(self, name: str, section: StreamSection, options: StreamOptions) -> None:
-        config = self._config
-        self.router.declare(
-            name,
-            options,
-            kind=section.source.scheme,
-            url=str(section.source),
-            on_demand=section.on_demand,
-            start_timeout=config.sources.start_timeout,
-            close_after=config.sources.close_after,
-        )
-
-        def on_state(state: str, reason: str) -> None:
-            self.router.source_state(name, state, reason, time.monotonic())
-
-        url = section.source.reveal()
-        if section.source.scheme == "testcard":
-            command = command_for(url)
-            worker = WorkerSource(name, command, self.router, self.children, on_state)
-            self.router.set_source(name, worker)
-            return
-        source = RtspSource(
-            name, url, self.router, on_state, pull_options(config, section), retries(config)
-        )
-        self.router.set_source(name, source)
-        self._sources.sources.append(source)
-        self.collector.rtp_sources[name] = source.figures
-
-
-def stream_options(config: Config) -> StreamOptions:
-    """What every stream is made with."""
-    cache, fanout = config.gop_cache, config.fanout
-    return StreamOptions(
-        gop=GopLimits(cache.duration, cache.frames, cache.size),
-        feed=FeedOptions(
-            window=fanout.write_window,
-            low_mark=fanout.lag_mark,
-            lag_bound=fanout.lag_limit,
-            stall_timeout=fanout.stall_timeout,
-            log_seconds=max(cache.duration, fanout.lag_limit),
-        ),
-        grace=config.sources.grace_period,
-    )
-
-
-def hls_options(config: Config) -> HlsBridgeOptions:
-    """What the HLS bridge is made with."""
-    hls = config.hls
-    return HlsBridgeOptions(
-        segmenter=HlsOptions(
-            segment_duration=hls.segment_duration,
-            window_segments=hls.segment_count,
-            max_segment_bytes=hls.segment_size,
-        ),
-        always=hls.mode == "always",
-        close_after=hls.close_after,
-        hold=config.sources.start_timeout + HLS_FIRST_SEGMENTS,
-    )
-
-
-def pull_options(config: Config, section: StreamSection) -> PullOptions:
-    """What an RTSP source is made with."""
-    sources = config.sources
-    return PullOptions(
-        transport=TransportChoice(section.transport),
-        connect_timeout=sources.connect_timeout,
-        request_timeout=sources.request_timeout,
-        media_timeout=sources.media_timeout,
-        receive_buffer_bytes=sources.udp_receive_buffer,
-    )
-
-
-def retries(config: Config) -> Retries:
-    """How a source waits between its attempts."""
-    sources = config.sources
-    return Retries(sources.retry_first, sources.retry_longest, sources.retry_refused)
 
 
 async def serve(config: Config, on_running: Callable[[], None]) -> None:

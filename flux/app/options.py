@@ -1,0 +1,67 @@
+"""Sections of the configuration become options of the parts, which know no configuration."""
+
+from config.schema import Config, StreamSection
+from flux.bridges.hls.bridge import HlsBridgeOptions
+from flux.bridges.rtsp import Retries
+from media.feed_reader import FeedOptions
+from media.gop import GopLimits
+from media.hls.options import HlsOptions
+from media.stream import StreamOptions
+from protocols.rtsp.options import PullOptions, TransportChoice
+
+REFUSED_LONGEST = 300.0  # seconds between attempts at a camera that goes on refusing
+HLS_FIRST_SEGMENTS = 10.0  # seconds that a playlist is held for once its stream is ready
+
+
+def stream_options(config: Config) -> StreamOptions:
+    """What every stream is made with."""
+    cache, fanout = config.gop_cache, config.fanout
+    return StreamOptions(
+        gop=GopLimits(cache.duration, cache.frames, cache.size),
+        feed=FeedOptions(
+            window=fanout.write_window,
+            low_mark=fanout.lag_mark,
+            lag_bound=fanout.lag_limit,
+            stall_timeout=fanout.stall_timeout,
+            log_seconds=max(cache.duration, fanout.lag_limit),
+        ),
+        grace=config.sources.grace_period,
+    )
+
+
+def hls_options(config: Config) -> HlsBridgeOptions:
+    """What the HLS bridge is made with."""
+    hls = config.hls
+    return HlsBridgeOptions(
+        segmenter=HlsOptions(
+            segment_duration=hls.segment_duration,
+            window_segments=hls.segment_count,
+            max_segment_bytes=hls.segment_size,
+        ),
+        always=hls.mode == "always",
+        close_after=hls.close_after,
+        hold=config.sources.start_timeout + HLS_FIRST_SEGMENTS,
+    )
+
+
+def pull_options(config: Config, section: StreamSection) -> PullOptions:
+    """What an RTSP source is made with."""
+    sources = config.sources
+    return PullOptions(
+        transport=TransportChoice(section.transport),
+        connect_timeout=sources.connect_timeout,
+        request_timeout=sources.request_timeout,
+        media_timeout=sources.media_timeout,
+        receive_buffer_bytes=sources.udp_receive_buffer,
+    )
+
+
+def retries(config: Config) -> Retries:
+    """How a source waits between its attempts."""
+    sources = config.sources
+    return Retries(
+        first=sources.retry_first,
+        longest=sources.retry_longest,
+        refused_first=sources.retry_refused,
+        refused_longest=max(REFUSED_LONGEST, sources.retry_refused),
+    )

@@ -1,0 +1,169 @@
+"""The streams that the configuration or the API declares: their sources are made and ended here."""
+
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from config.schema import Config, StreamSection
+from flux.app.options import pull_options, retries, stream_options
+from flux.base.errors import PeerError
+from flux.bridges.rtsp import RtspSource
+from flux.bridges.worker import WorkerSource, command_for
+from flux.core.children import Children
+from flux.telemetry.collect import Collector
+from media.events import StreamChanged, StreamCreated, StreamDeleted
+from media.router import Router, Source
+
+
+@dataclass(slots=True)
+class _Entry:
+    section: StreamSection
+    origin: str
+
+
+class StreamRegistry:
+    """Every declared stream; implements `flux.core.control.Control` for the API."""
+
+    def __init__(
+        self,
+        config: Config,
+        router: Router,
+        children: Children,
+        collector: Collector,
+        emit: Callable[[object], None],
+    ) -> None:
+        self._config = config
+        self._router = router
+        self._children = children
+        self._collector = collector
+        self._emit = emit
+        self._entries: dict[str, _Entry] = {}
+        self._versions: Counter[str] = Counter()
+        self._told: dict[str, _Told] = {}  # the present source of each name
+        self._rtsp: dict[str, RtspSource] = {}
+        self._leaving: set[RtspSource] = set()  # replaced ones, until they have said TEARDOWN
+        for name, section in config.streams.items():
+            self._declare(name, section, "config")
+
+    # -- Control -----------------------------------------------------------------------------
+
+    def create(self, name: str, section: StreamSection) -> None:
+        """Declare a stream at run time and start its source."""
+        if name in self._entries:
+            raise PeerError("name-taken", 409, name)
+        self._declare(name, section, "api")
+        self._router.start_one(name, time.monotonic())
+
+    def change(self, name: str, section: StreamSection) -> None:
+        """Give a stream another source; its readers are held meanwhile."""
+        entry = self._find(name)
+        if entry.section == section:
+            return
+        entry.section = section
+        self._versions[name] += 1
+        self._router.replace_source(
+            name,
+            self._make_source(name, section),
+            kind=section.source.scheme,
+            url=str(section.source),
+            on_demand=section.on_demand,
+            now=time.monotonic(),
+        )
+        self._emit(StreamChanged(name, entry.origin))
+
+    def delete(self, name: str) -> None:
+        """End a stream and forget its name."""
+        entry = self._find(name)
+        del self._entries[name]
+        self._versions[name] += 1
+        self._router.remove(name, "stream-deleted", time.monotonic())
+        self._drop_source(name)
+        self._emit(StreamDeleted(name, entry.origin))
+
+    def section(self, name: str) -> StreamSection | None:
+        """What a stream was declared with."""
+        entry = self._entries.get(name)
+        return entry.section if entry is not None else None
+
+    def version(self, name: str) -> int:
+        """Grows with each change, also over deletion."""
+        return self._versions[name]
+
+    def kick(self, session: str) -> bool:
+        """End a session by its id."""
+        return self._router.kick(session, time.monotonic())
+
+    async def wait_ended(self) -> None:
+        """Return once every source has said goodbye."""
+        for source in (*self._rtsp.values(), *self._leaving):
+            await source.wait_stopped()
+
+    # -- inside ------------------------------------------------------------------------------
+
+    def _find(self, name: str) -> _Entry:
+        entry = self._entries.get(name)
+        if entry is None:
+            raise PeerError("stream-not-found", 404, name)
+        return entry
+
+    def _declare(self, name: str, section: StreamSection, origin: str) -> None:
+        sources = self._config.sources
+        self._router.declare(
+            name,
+            stream_options(self._config),
+            kind=section.source.scheme,
+            url=str(section.source),
+            on_demand=section.on_demand,
+            origin=origin,
+            start_timeout=sources.start_timeout,
+            close_after=sources.close_after,
+        )
+        self._router.set_source(name, self._make_source(name, section))
+        self._entries[name] = _Entry(section, origin)
+        self._versions[name] += 1
+        self._emit(StreamCreated(name, origin))
+
+    def _make_source(self, name: str, section: StreamSection) -> Source:
+        self._drop_source(name)
+        url = section.source.reveal()
+        told = _Told()
+        told.say = lambda state, reason: self._say(name, told, state, reason)
+        self._told[name] = told
+        if section.source.scheme == "testcard":
+            return WorkerSource(name, command_for(url), self._router, self._children, told.say)
+        options = pull_options(self._config, section)
+        source = RtspSource(name, url, self._router, told.say, options, retries(self._config))
+        told.rtsp = source
+        self._rtsp[name] = source
+        self._collector.rtp_sources[name] = source.figures
+        return source
+
+    def _drop_source(self, name: str) -> None:
+        """The source of this name is no longer the one; it may still be saying goodbye."""
+        self._told.pop(name, None)
+        self._collector.rtp_sources.pop(name, None)
+        source = self._rtsp.pop(name, None)
+        if source is not None:
+            self._leaving.add(source)
+
+    def _say(self, name: str, told: "_Told", state: str, reason: str) -> None:
+        """A source tells its state; one that was replaced is only heard to the end."""
+        if self._told.get(name) is told:
+            self._router.source_state(name, state, reason, time.monotonic())
+        elif state == "stopped" and told.rtsp is not None:
+            self._leaving.discard(told.rtsp)
+
+
+class _Told:
+    """Where one source tells its state to."""
+
+    __slots__ = ("rtsp", "say")
+
+    def __init__(self) -> None:
+        self.say: Callable[[str, str], None] = _nobody
+        self.rtsp: RtspSource | None = None
+
+
+def _nobody(state: str, reason: str) -> None:
+    """A source that is not made yet says nothing."""

@@ -1,0 +1,66 @@
+"""Finds in source text the words that documentation may name: string constants and reasons.
+
+It parses, it does not import: what it says of the code does not depend on what the code does.
+"""
+
+import ast
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+SUBSCRIPTED = "drops"  # counters by reason: `drops["timeline-jump"] += 1`
+
+
+def trees(files: Iterable[Path]) -> Iterator[ast.Module]:
+    """The syntax tree of each file."""
+    for file in files:
+        yield ast.parse(file.read_text())
+
+
+def constants(files: Iterable[Path]) -> set[str]:
+    """Every string constant of the files, docstrings and f-string pieces included."""
+    return {
+        node.value
+        for tree in trees(files)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Constant) and isinstance(node.value, str)
+    }
+
+
+def classes(files: Iterable[Path]) -> set[str]:
+    """The name of every class of the files."""
+    return {
+        node.name
+        for tree in trees(files)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ClassDef)
+    }
+
+
+def given(files: Iterable[Path], functions: Iterable[str]) -> dict[str, int]:
+    """Reasons handed to these functions, each with the HTTP status beside it (0 if there is none).
+
+    A reason is a constant with a hyphen and no space among the arguments; a key of `drops[...]`
+    counts as well, if `drops` is one of the functions.
+    """
+    wanted = set(functions)
+    found: dict[str, int] = {}
+    for tree in trees(files):
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Call) and _name(node.func) in wanted:
+                values = [arg.value for arg in node.args if isinstance(arg, ast.Constant)]
+            elif isinstance(node, ast.Subscript) and _name(node.value) == SUBSCRIPTED in wanted:
+                values = [node.slice.value] if isinstance(node.slice, ast.Constant) else []
+            else:
+                continue
+            status = next((v for v in values if isinstance(v, int) and 400 <= v < 600), 0)
+            for value in values:
+                if isinstance(value, str) and "-" in value and " " not in value:
+                    found[value] = status or found.get(value, 0)
+    return found
+
+
+def _name(node: ast.expr) -> str:
+    """The last name of `a.b.c`."""
+    if isinstance(node, ast.Attribute):
+        return node.attr
+    return node.id if isinstance(node, ast.Name) else ""
