@@ -65,6 +65,9 @@ def format_path(path: Sequence[str | int]) -> str:
     return text
 
 
+SECRETS = frozenset({"secret", "password"})  # keys whose values are never shown
+
+
 def problems_of(
     error: ValidationError, model: type[BaseModel], lines: Mapping[Path, int], file: str
 ) -> list[Problem]:
@@ -88,7 +91,8 @@ def _line(path: Path, lines: Mapping[Path, int]) -> int:
 
 def _reason(detail: ErrorDetails, path: Path, model: type[BaseModel]) -> str:
     kind, context = detail["type"], detail.get("ctx", {})
-    found = f", found {describe(detail['input'])}"
+    is_secret = bool(path) and str(path[-1]) in SECRETS
+    found = "" if is_secret else f", found {describe(detail['input'])}"
     if kind == "extra_forbidden":
         return _unknown_key(path, model)
     if kind == "missing":

@@ -7,32 +7,17 @@ are seconds (float), sizes are bytes (int). Unknown keys are refused.
 from collections.abc import Mapping
 from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from config.addresses import ListenAddress
+from config.hooks import AuthorizeSection, HookList
 from config.names import check_stream_name
+from config.patterns import check_name_or_pattern
 from config.quantities import DurationIn, SizeIn
+from config.section import Section, nothing_is_empty
 from config.urls import SourceUrl
 
-StreamName = Annotated[str, AfterValidator(check_stream_name)]
-
-
-def _nothing_is_empty(value: object) -> object:
-    """A section whose keys are all commented out is null in YAML; it means the defaults."""
-    return {} if value is None else value
-
-
-class Section(BaseModel):
-    """Base of all sections."""
-
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", strict=True, use_attribute_docstrings=True
-    )
-
-    @model_validator(mode="before")
-    @classmethod
-    def _read_nothing(cls, value: object) -> object:
-        return _nothing_is_empty(value)
+StreamName = Annotated[str, AfterValidator(check_name_or_pattern)]
 
 
 class LogSection(Section):
@@ -72,14 +57,20 @@ class ListenersSection(Section):
 
 
 class StreamSection(Section):
-    """One stream that FLUX fetches itself."""
+    """One stream, or all streams whose names match a pattern."""
 
-    source: SourceUrl
-    """`rtsp://[USER:PASSWORD@]HOST[:PORT]/PATH`, or `testcard:` for the built-in test card."""
+    source: SourceUrl | None = None
+    """`rtsp://[USER:PASSWORD@]HOST[:PORT]/PATH`, or `testcard:` for the built-in test card.
+
+    Without one the stream waits for somebody who publishes it. Under a pattern, `$1` to `$9`
+    stand for what its variable parts matched, and `$name` for the whole name.
+    """
     on_demand: bool = False
     """Fetch it only while somebody reads it."""
     transport: Literal["auto", "tcp", "udp"] = "auto"
     """How RTP travels from the camera; `auto` tries TCP first."""
+    second_publisher: Literal["refuse", "take_over"] = "refuse"
+    """What happens to one who wants to publish a stream that somebody publishes already."""
 
 
 class SourcesSection(Section):
@@ -167,11 +158,30 @@ class HlsSection(Section):
     """Without a request for so long segments are no longer made; a viewer's session ends too."""
 
 
+class PlayerSection(Section):
+    """The player page `/NAME/` and the list of streams at `/`."""
+
+    enabled: bool = True
+    """Serve the pages."""
+    list: bool = True
+    """Show the names of all streams at `/`."""
+
+
 class LimitsSection(Section):
     """What one peer may take."""
 
     connections_per_address: Annotated[int, Field(ge=0, le=1_000_000)] = 4096
     """Connections to the media listener from one IP address; 0 is no limit."""
+    readers_per_stream: Annotated[int, Field(ge=0, le=1_000_000)] = 0
+    """Readers of one stream; 0 is no limit."""
+    sessions_per_address: Annotated[int, Field(ge=0, le=1_000_000)] = 0
+    """Readers from one IP address; 0 is no limit."""
+    egress: Annotated[int, SizeIn("0", "100G")] = 0
+    """Bits a second to all readers together, from which on new ones are refused; 0 is no limit."""
+    loop_lag: Annotated[float, DurationIn("0", "10s")] = 0.1
+    """New readers are refused while the event loop is later than this; 0 lets them in."""
+    pattern_streams: Annotated[int, Field(ge=1, le=100_000)] = 1000
+    """Streams that exist at one time because a pattern stands for them."""
 
 
 class Config(Section):
@@ -185,7 +195,7 @@ class Config(Section):
     """How long readers and sources may take to end properly when FLUX is told to stop."""
     listeners: ListenersSection = ListenersSection()
     """Every address that FLUX binds."""
-    streams: Annotated[Mapping[StreamName, StreamSection], BeforeValidator(_nothing_is_empty)] = (
+    streams: Annotated[Mapping[StreamName, StreamSection], BeforeValidator(nothing_is_empty)] = (
         Field(default_factory=dict)
     )
     """The streams that FLUX fetches itself, by name."""
@@ -199,6 +209,12 @@ class Config(Section):
     """HTTP-FLV."""
     hls: HlsSection = HlsSection()
     """HLS."""
+    player: PlayerSection = PlayerSection()
+    """The pages for people."""
+    hooks: HookList = ()
+    """Services and programs that are told when something happens."""
+    authorize: AuthorizeSection = AuthorizeSection()
+    """The service that is asked before somebody enters."""
     limits: LimitsSection = LimitsSection()
     """What one peer may take."""
 

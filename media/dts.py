@@ -38,8 +38,9 @@ class DecodeClock:
         return self._reorder * self._duration
 
     def configure(self, reorder_frames: int | None, duration: int) -> None:
-        """Take N (None: not known) and the nominal frame duration from new parameters."""
-        self._reorder = min(reorder_frames or 0, MAX_REORDER)
+        """Take N (None: not known, what was learned holds) and the nominal frame duration."""
+        if reorder_frames is not None:
+            self._reorder = min(reorder_frames, MAX_REORDER)
         self._duration = max(1, duration)
 
     def reset(self) -> None:

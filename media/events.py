@@ -114,6 +114,23 @@ class KeyFramesMissing:
 
 
 @dataclass(frozen=True, slots=True)
+class OutputFailed:
+    """An output has a fault in it and was closed; source and other outputs go on."""
+
+    stream: str
+    output: str
+    error: str
+
+
+@dataclass(frozen=True, slots=True)
+class ReaderFailed:
+    """What serves a reader has a fault in it; that reader was let go, the others go on."""
+
+    stream: str
+    error: str
+
+
+@dataclass(frozen=True, slots=True)
 class ReaderRefused:
     """Somebody who wanted to enter was not let in."""
 

@@ -2,7 +2,8 @@
 
 Theory of operation. `frame()` appends one chunk of immutable bytes to the log. When the write
 window closes, the chunks since the last flush are joined once, and every reader that is in step
-gets that one shared object. The flush works in slices and gives the loop back in between.
+gets that one shared object. The flush works in slices and gives the loop back in between; so does
+the end of a feed.
 
 A reader is a cursor and a sink. Its states:
 
@@ -16,16 +17,22 @@ A reader is a cursor and a sink. Its states:
     behind  --lag over the bound------> waiting --key chunk--> in-step
     behind  --no progress for STALL---> closed
 
+What a reader gets when it joins may be many seconds of media. As long as it drains them they are no
+lag, and the log keeps what comes meanwhile.
+
 The window grows with what a flush costs: readers x cost of one write / WINDOW_SHARE, so that a few
 readers get every frame at once and many readers share few system calls.
 """
 
+from collections import deque
 from collections.abc import Callable
 
 from media.feed_reader import (
     START_GOP,
     START_LIVE,
+    ByteRate,
     Chunk,
+    Ending,
     FeedOptions,
     FeedReader,
     Flush,
@@ -37,9 +44,13 @@ from media.frame import Frame
 from media.track import Kind, Track
 
 SLICE = 0.002  # seconds of writes before the loop gets its turn
+END_SLICE = 0.0005  # of ends: each transport that closes has work for the loop's next turn, too
 WINDOW_SHARE = 0.05  # share of the core that the writes of one feed aim at
 FIRST_COST = 25e-6  # seconds of one write, until it is measured
+LEAST_COST = 1e-6
+BATCH = 16  # writes between two looks at the clock
 COST_WEIGHT = 0.05  # of the newest measurement
+GAP = 1.0  # seconds without media, after which the GOP before it is no start any more
 MAX_AHEAD = 32  # chunks of sound that may stand before the key chunk that they belong after
 
 
@@ -67,15 +78,15 @@ class Feed:
         self._key = -1  # index of the newest key chunk, -1 if there is none in the log
         self._key_header = b""  # what a reader that starts there needs
         self._flushed = 0  # everything before this index has been handed out
-        self._in_step: list[FeedReader] = []
-        self._apart: list[FeedReader] = []  # behind or waiting
+        # Dictionaries, for an order and for the thousands that may leave at once.
+        self._in_step: dict[FeedReader, None] = {}
+        self._apart: dict[FeedReader, None] = {}  # behind or waiting
+        self._allowance = 0.0  # the greatest of the readers that are behind
         self._cost = FIRST_COST
         self._flush_at = 0.0  # when the last flush began
         self._scheduled = False
         self._job: Flush | None = None
-        self._rate = 0.0  # bytes a second, smoothed
-        self._rate_time = scheduler.now()
-        self._rate_bytes = 0
+        self._rate = ByteRate(scheduler.now())
         self.keyless = False  # start anywhere: no key frame came for too long
         self.sent_bytes = 0
         self.closed = False
@@ -102,11 +113,14 @@ class Feed:
         """Measured seconds of one write."""
         return self._cost
 
-    def lag(self, reader: FeedReader) -> float:
-        """Seconds from the live edge to what has left this machine for `reader`."""
+    def lag(self, reader: FeedReader, *, is_exact: bool = False) -> float:
+        """Seconds from the live edge to what left the process; exact: the machine, by a call."""
         if not self._log:
             return 0.0
-        held = reader.sink.unsent_bytes() / self._rate if self._rate else 0.0
+        rate = self._rate.value
+        sink = reader.sink
+        size = sink.unsent_bytes() if is_exact else sink.pending_bytes()
+        held = size / rate if rate else 0.0
         index = max(0, min(reader.cursor - self._base, len(self._log) - 1))
         behind = self._log[-1].time - self._log[index].time
         return held + (behind if reader.cursor < self._base + len(self._log) else 0.0)
@@ -118,9 +132,8 @@ class Feed:
         for frame in frames:
             self._append(frame)
         self._flushed = self._base + len(self._log)
-        if self._log and (span := self._log[-1].time - self._log[0].time) > 0.2:
-            self._rate = self._rate_bytes / span
-        self._rate_bytes = 0
+        if self._log:
+            self._rate.seeded(self._log[-1].time - self._log[0].time)
 
     def frame(self, frame: Frame) -> None:
         """Encode one frame; it goes out when the write window closes."""
@@ -144,9 +157,12 @@ class Feed:
             return
         is_video = track.kind is Kind.VIDEO
         key = (is_video or not self._has_video) and (frame.key or self.keyless)
-        self._log.append(Chunk(frame.dts / track.clock_rate, key, is_video, data))
+        time = frame.dts / track.clock_rate
+        if frame.discontinuity and self._log and time - self._log[-1].time > GAP:
+            self._key = -1  # the source was away: nobody begins with what was before
+        self._log.append(Chunk(time, key, is_video, data))
         self._log_bytes += len(data)
-        self._rate_bytes += len(data)
+        self._rate.add(len(data))
         if key:
             self._key = self._base + len(self._log) - 1
             self._key_header = self.format.header()
@@ -164,11 +180,16 @@ class Feed:
         live = log[-1].time
         handed_out = self._flushed if self._job is None else self._job.start
         needed = min(handed_out, self._key) if self._key >= 0 else handed_out
+        # Mostly the log begins with the newest key: nothing to do, and no reader to look at.
+        is_full = self._log_bytes > options.log_bytes or live - log[0].time > options.log_seconds
+        if self._base >= needed and not is_full:
+            return
         wanted = min((reader.cursor for reader in self._apart), default=needed)
+        patience = options.lag_bound + self._allowance
         drop = 0
         for index, chunk in enumerate(log, self._base):
             age = live - chunk.time
-            is_old = index < needed and (index < wanted or age > options.lag_bound)
+            is_old = index < needed and (index < wanted or age > patience)
             is_over = self._log_bytes > options.log_bytes or age > options.log_seconds
             if index >= handed_out or not (is_old or is_over):
                 break
@@ -196,40 +217,39 @@ class Feed:
             first += self._sound_ahead()
             first += [chunk.data for chunk in self._slice(self._key, end)]
             reader.cursor = end
+            reader.allowance = self._log[-1].time - self._log[self._key - self._base].time
         elif start != START_LIVE:
             reader.waiting = True
         if first:
             self.sent_bytes += reader.write(first)
+        reader.start_bytes = reader.sent_bytes
         # A reader that already has what the next flush brings to the others comes into step there.
         is_in_step = not reader.waiting and reader.cursor == self._flushed
-        (self._in_step if is_in_step else self._apart).append(reader)
+        (self._in_step if is_in_step else self._apart)[reader] = None
         return reader
 
     def detach(self, reader: FeedReader) -> None:
         """Forget a reader whose connection is gone."""
-        if not reader.closed:
-            reader.closed = True
-            for group in (self._in_step, self._apart):
-                if reader in group:
-                    group.remove(reader)
+        reader.closed = True
+        self._in_step.pop(reader, None)
+        self._apart.pop(reader, None)
 
     def close(self, reason: str) -> None:
-        """End every reader, after what is still in the log for it."""
+        """End every reader, after what is still in the log for it; many take several turns."""
         if self.closed:
             return
         self.closed = True
-        readers = self._in_step + self._apart
-        self._in_step, self._apart, self._job = [], [], None
-        end = self._base + len(self._log)
-        for reader in readers:
-            if reader.closed:
-                continue
-            reader.closed = True
-            if not reader.waiting and reader.cursor < end:
-                self.sent_bytes += reader.write([c.data for c in self._slice(reader.cursor, end)])
-            reader.sink.end(reason)
-        self._log.clear()
-        self._log_bytes = 0
+        ending = Ending((*self._in_step, *self._apart), self._log, self._base, reason)
+        self._in_step, self._apart, self._job = {}, {}, None
+        self._log, self._log_bytes = [], 0
+        self._end_some(ending)
+
+    def _end_some(self, ending: Ending) -> None:
+        clock = self._scheduler.now
+        if ending.run(clock, clock() + END_SLICE):
+            self._scheduler.call_soon(lambda: self._end_some(ending))
+        else:
+            self.sent_bytes += ending.sent_bytes
 
     # -- the flush ---------------------------------------------------------------------------
 
@@ -242,56 +262,78 @@ class Feed:
         start, end = self._flushed, self._base + len(self._log)
         if start == end and not self._apart:
             return
-        self._measure_rate(now)
+        self._rate.measure(now)
         data = b"".join([chunk.data for chunk in self._slice(start, end)])
-        self._job = Flush(start, end, data, self._in_step, now)
+        self._job = Flush(start, end, data, self._in_step)
         self._flushed = end
         self._flush_slice()
 
     def _flush_slice(self) -> None:
-        """Write to as many readers as fit into a slice, then let the loop have a turn."""
+        """Serve as many readers as fit into a slice, then let the loop have a turn."""
         job = self._job
         if job is None:
             return
-        now = self._scheduler.now()
-        if job.written:
-            cost = (now - job.slice_at) / job.written
-            self._cost += COST_WEIGHT * (min(cost, 4 * self._cost) - self._cost)
-        job.slice_at = now
-        job.written = 0
+        clock = self._scheduler.now
+        now = began = clock()
         low = self._low_mark_bytes()
-        count = max(8, int(SLICE / self._cost))
         readers, data, size, end = job.readers, job.data, len(job.data), job.end
-        stop = min(job.position + count, len(readers))
-        for position in range(job.position, stop):
-            reader = readers[position]
-            if reader.closed:
-                continue
-            sink = reader.sink
-            if sink.pending_bytes() > low:
-                job.fallen.append(reader)
-                continue
-            sink.write(data)
-            reader.cursor = end
-            reader.sent_bytes += size
-            job.written += 1
-        self.sent_bytes += job.written * size
-        job.position = stop
-        if stop < len(readers):
+        written = 0
+        while job.position < len(readers) and now - began < SLICE:
+            for reader in readers[job.position : job.position + BATCH]:
+                if reader.closed:
+                    continue
+                sink = reader.sink
+                if sink.pending_bytes() > low:
+                    job.fallen.append(reader)
+                    continue
+                try:
+                    sink.write(data)
+                except RuntimeError:  # of uvloop: the transport is gone, and nobody told us
+                    job.gone.append(reader)
+                    continue
+                reader.cursor = end
+                reader.sent_bytes += size
+                written += 1
+            job.position += BATCH
+            now = clock()
+        if written:
+            self.sent_bytes += written * size
+            cost = min((now - began) / written, 4 * self._cost)
+            self._cost = max(LEAST_COST, self._cost + COST_WEIGHT * (cost - self._cost))
+        if job.position < len(readers):
             self._scheduler.call_soon(self._flush_slice)
             return
-        self._finish(job, now)
+        if job.apart is None:
+            self._sort_out(job, now)
+            job.apart = deque(self._apart)
+        while job.apart and now - began < SLICE:
+            self._serve_apart(job.apart.popleft(), job.end, now)
+            now = clock()
+        if job.apart:
+            self._scheduler.call_soon(self._flush_slice)
+        else:
+            self._finish()
 
-    def _finish(self, job: Flush, now: float) -> None:
-        self._job = None
+    def _sort_out(self, job: Flush, now: float) -> None:
+        """Readers that got nothing: those whose sink holds too much are behind from now on."""
+        for reader in job.gone:
+            self._end(reader, "peer-closed")
         for reader in job.fallen:
-            if not reader.closed:
-                self._in_step.remove(reader)
-                self._apart.append(reader)
-                reader.behind_since = reader.progress_at = now
-                reader.held_bytes = reader.sink.unsent_bytes()
-        if self._apart:
-            self._serve_apart(job.end, now)
+            if reader.closed:
+                continue
+            del self._in_step[reader]
+            self._apart[reader] = None
+            reader.behind_since = reader.progress_at = now
+            reader.held_bytes = reader.sink.unsent_bytes()
+            if reader.sent_bytes == reader.start_bytes:
+                self._allowance = max(self._allowance, reader.allowance)
+            else:  # what it began with it had taken
+                reader.allowance = 0.0
+
+    def _finish(self) -> None:
+        self._job = None
+        if self._allowance:
+            self._allowance = max((reader.allowance for reader in self._apart), default=0.0)
         if self.format.is_exhausted:
             self.close("format-exhausted")
             return
@@ -300,59 +342,67 @@ class Feed:
             wait = max(0.0, self._flush_at + self.window - self._scheduler.now())
             self._scheduler.call_later(wait, self._flush)
 
-    def _serve_apart(self, end: int, now: float) -> None:
-        """Readers that are behind or wait for a key frame: each gets its own list of chunks."""
-        low = self._low_mark_bytes()
-        options = self._options
-        for reader in list(self._apart):
-            if reader.sink.pending_bytes() <= low:
+    def _serve_apart(self, reader: FeedReader, end: int, now: float) -> None:
+        """A reader that is behind or waits for a key frame gets its own list of chunks."""
+        if reader.closed or reader.cursor > end:  # it joined while this flush was under way
+            return
+        if reader.sink.pending_bytes() <= self._low_mark_bytes():
+            try:
                 self._catch_up(reader, end, now)
-                continue
-            if not reader.behind_since:
-                reader.behind_since = reader.progress_at = now
-            held = reader.sink.unsent_bytes()
-            if held < reader.held_bytes:
-                reader.progress_at = now
-            reader.held_bytes = held
-            if now - reader.progress_at > options.stall_timeout:
-                self._apart.remove(reader)
-                reader.closed = True
-                reader.sink.end("reader-stalled")
-            elif reader.waiting:
-                self._move_on(reader, end)
-            elif self._behind(reader, now) > options.lag_bound:
-                self._skip(reader)
+            except RuntimeError:  # see _flush_slice
+                self._end(reader, "peer-closed")
+            return
+        if not reader.behind_since:
+            reader.behind_since = reader.progress_at = now
+        held = reader.sink.unsent_bytes()
+        if held < reader.held_bytes:
+            reader.progress_at = now
+        reader.held_bytes = held
+        if now - reader.progress_at > self._options.stall_timeout:
+            self._end(reader, "reader-stalled")
+        elif reader.waiting:
+            self._move_on(reader, end)
+        elif self._behind(reader, now) > self._options.lag_bound + reader.allowance:
+            self._skip(reader)
+
+    def _end(self, reader: FeedReader, reason: str) -> None:
+        """Part with a reader."""
+        if not reader.closed:
+            self.detach(reader)
+            reader.sink.end(reason)
 
     def _behind(self, reader: FeedReader, now: float) -> float:
         """Lag of a reader that is apart: by the log where it reaches, by its sink's bytes too."""
         if reader.cursor < self._base:
-            return now - reader.behind_since + self._options.lag_bound
-        return self.lag(reader)
+            return now - reader.behind_since + self._options.lag_bound + reader.allowance
+        return self.lag(reader, is_exact=True)
 
     def _skip(self, reader: FeedReader) -> None:
         """Give up what the reader missed; it goes on at a key frame."""
-        lag = self.lag(reader)
+        lag = self.lag(reader, is_exact=True)
         end = self._base + len(self._log)
         target = self._key if self._key > reader.cursor else end
         missed = target - reader.cursor
         reader.waiting = True
         reader.audio_while_waiting = target == end
         reader.cursor = target
+        reader.allowance = 0.0
         reader.dropped_chunks += missed
         reader.skips += 1
         self._on_skip(reader, lag, missed)
 
     def _move_on(self, reader: FeedReader, end: int) -> None:
         """A reader that waits and still takes nothing: what it would get grows old."""
-        target = self._key if self._key >= reader.cursor else end
-        reader.dropped_chunks += target - reader.cursor
+        is_key_ahead = self._key >= reader.cursor
+        target = self._key if is_key_ahead else end
+        reader.audio_while_waiting = reader.skips > 0 and not is_key_ahead
+        if reader.skips:  # else it has not begun
+            reader.dropped_chunks += target - reader.cursor
         reader.cursor = target
 
     def _catch_up(self, reader: FeedReader, end: int, now: float) -> None:
         """The sink has drained: hand over the reader's chunks; in step again unless it waits."""
         reader.progress_at = now
-        if reader.cursor > end:  # it joined while this flush was under way
-            return
         if reader.cursor < self._base:  # the log could not wait for it
             self._skip(reader)
         pieces: list[bytes] = []
@@ -370,13 +420,18 @@ class Feed:
                 else:
                     reader.dropped_chunks += 1 if reader.skips else 0
         if not reader.waiting:
-            pieces += [chunk.data for chunk in self._slice(reader.cursor, end)]
+            chunks = self._slice(reader.cursor, end)
+            pieces += [chunk.data for chunk in chunks]
+            if reader.allowance:  # what came while it drained: less each time, if its line is good
+                span = chunks[-1].time - chunks[0].time if chunks else 0.0
+                reader.allowance = min(reader.allowance, span)
             reader.cursor = end
             reader.behind_since = 0.0
-            self._apart.remove(reader)
-            self._in_step.append(reader)
+            del self._apart[reader]
+            self._in_step[reader] = None
         if pieces:
             self.sent_bytes += reader.write(pieces)
+            reader.start_bytes = reader.sent_bytes
 
     # -- small parts -------------------------------------------------------------------------
 
@@ -384,7 +439,7 @@ class Feed:
         return self._log[max(0, start - self._base) : end - self._base]
 
     def _low_mark_bytes(self) -> float:
-        return max(65536.0, self._options.low_mark * self._rate)
+        return max(65536.0, self._options.low_mark * self._rate.value)
 
     def _sound_ahead(self) -> list[bytes]:
         """Sound that stands before the newest key chunk in the log but belongs after it."""
@@ -392,12 +447,3 @@ class Feed:
         start = self._log[place].time
         before = self._log[max(0, place - MAX_AHEAD) : place]
         return [c.data for c in before if not c.is_video and c.time >= start]
-
-    def _measure_rate(self, now: float) -> None:
-        elapsed = now - self._rate_time
-        if elapsed < 1.0:
-            return
-        rate = self._rate_bytes / elapsed
-        self._rate = rate if not self._rate else 0.7 * self._rate + 0.3 * rate
-        self._rate_time = now
-        self._rate_bytes = 0

@@ -1,6 +1,8 @@
 """A reader of a feed: a cursor and a sink, not a task and not a queue."""
 
-from collections.abc import Callable
+import contextlib
+from collections import deque
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -83,6 +85,8 @@ class FeedReader:
     behind_since: float = 0.0  # 0 when in step
     held_bytes: int = 0  # what the sink held when last looked at while behind
     progress_at: float = 0.0
+    start_bytes: int = 0  # `sent_bytes` when it was last given a list of chunks
+    allowance: float = 0.0  # seconds in the list that it joined with: no lag while they drain
     closed: bool = False
 
     def write(self, pieces: list[bytes]) -> int:
@@ -99,16 +103,83 @@ class FeedReader:
 class Flush:
     """One flush under way: the joined bytes, and how far it has come."""
 
-    __slots__ = ("data", "end", "fallen", "position", "readers", "slice_at", "start", "written")
+    __slots__ = ("apart", "data", "end", "fallen", "gone", "position", "readers", "start")
 
-    def __init__(
-        self, start: int, end: int, data: bytes, in_step: list[FeedReader], now: float
-    ) -> None:
+    def __init__(self, start: int, end: int, data: bytes, in_step: Iterable[FeedReader]) -> None:
         self.start = start
         self.end = end
         self.data = data
-        self.readers = list(in_step)
+        self.readers = list(in_step) if data else []
         self.position = 0
-        self.written = 0  # in this slice
-        self.slice_at = now
         self.fallen: list[FeedReader] = []  # out of step: their sinks hold too much
+        self.gone: list[FeedReader] = []  # their sinks take nothing any more
+        self.apart: deque[FeedReader] | None = None  # those still to be served, after the others
+
+
+class ByteRate:
+    """Bytes a second of a feed, smoothed."""
+
+    __slots__ = ("_bytes", "_since", "value")
+
+    def __init__(self, now: float) -> None:
+        self.value = 0.0
+        self._since = now
+        self._bytes = 0
+
+    def add(self, size: int) -> None:
+        """Count bytes."""
+        self._bytes += size
+
+    def seeded(self, seconds: float) -> None:
+        """What was counted so far came at once but is media of so many seconds."""
+        if seconds > 0.2:
+            self.value = self._bytes / seconds
+        self._bytes = 0
+
+    def measure(self, now: float) -> None:
+        """Take what came since the last measurement, if that was long enough ago."""
+        elapsed = now - self._since
+        if elapsed < 1.0:
+            return
+        rate = self._bytes / elapsed
+        self.value = 0.7 * self.value + 0.3 * rate if self.value else rate
+        self._since = now
+        self._bytes = 0
+
+
+class Ending:
+    """The readers of a closed feed, each still owed the rest of the log and its end."""
+
+    __slots__ = ("_base", "_log", "_readers", "_rests", "reason", "sent_bytes")
+
+    def __init__(
+        self, readers: Iterable[FeedReader], log: list[Chunk], base: int, reason: str
+    ) -> None:
+        self._readers = deque(readers)
+        self._log = log
+        self._base = base
+        self._rests: dict[int, list[bytes]] = {}  # by cursor: most readers share one
+        self.reason = reason
+        self.sent_bytes = 0
+
+    def run(self, clock: Callable[[], float], until: float) -> bool:
+        """End readers until that time; whether some are left."""
+        while self._readers:
+            self._end(self._readers.popleft())
+            if clock() >= until:
+                return bool(self._readers)
+        return False
+
+    def _end(self, reader: FeedReader) -> None:
+        if reader.closed:  # its peer left meanwhile
+            return
+        reader.closed = True
+        place = reader.cursor - self._base
+        if not reader.waiting and place < len(self._log):
+            rest = self._rests.get(place)
+            if rest is None:
+                rest = [b"".join([chunk.data for chunk in self._log[max(0, place) :]])]
+                self._rests[place] = rest
+            with contextlib.suppress(RuntimeError):  # see Feed._flush_slice
+                self.sent_bytes += reader.write(rest)
+        reader.sink.end(self.reason)

@@ -22,7 +22,9 @@ class Publisher:
         self.tracks = tracks
         self.origin = origin  # protocol or maker
         self.session = session
+        self.since = 0.0  # Unix seconds
         self.closed = False
+        self.on_ended: Callable[[str], None] | None = None  # its owner: somebody else ended it
         self._on_close = on_close
 
     def write(
@@ -45,12 +47,14 @@ class Publisher:
 
     def anchor(self, timestamps: Mapping[Track, int]) -> None:
         """These source timestamps are the same instant (RTP-Info, RFC 2326 section 12.33)."""
-        self.stream.timeline.anchor(timestamps)
+        if not self.closed:
+            self.stream.timeline.anchor(timestamps)
 
     def sender_report(self, track: Track, ntp: int, timestamp: int, now: float) -> None:
         """The source's 64-bit NTP at `timestamp` (RFC 3550 section 6.4.1)."""
         del now
-        self.stream.timeline.sender_report(track, ntp, timestamp)
+        if not self.closed:
+            self.stream.timeline.sender_report(track, ntp, timestamp)
 
     def dropped(self, reason: str, track: Track | None = None, count: int = 1) -> None:
         """The source lost or refused something; counted under the stream and the reason."""
@@ -58,7 +62,14 @@ class Publisher:
         self.stream.drops[reason] += count
 
     def close(self, reason: str, now: float) -> None:
-        """The run is over."""
+        """The run is over: it was kicked, replaced, or its source has stopped."""
         if not self.closed:
             self.closed = True
             self._on_close(self, reason, now)
+            if self.on_ended is not None:
+                self.on_ended(reason)
+
+    def finish(self, reason: str, now: float) -> None:
+        """As `close`, by the owner itself, who needs not be told."""
+        self.on_ended = None
+        self.close(reason, now)

@@ -20,10 +20,11 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Protocol
 
-from flux.base.errors import StateError
+from flux.base.errors import StateError, fault_of
 from media.codecs.tracker import ParameterTracker, tracker_for
 from media.events import (
     KeyFramesMissing,
+    OutputFailed,
     ParametersChanged,
     StreamStateChanged,
     TimelineBroken,
@@ -104,6 +105,7 @@ class Reader(Protocol):
     id: str
     protocol: str
     address: str
+    user_agent: str
     since: float  # Unix time
 
     @property
@@ -191,6 +193,7 @@ class Stream:
         if is_same:
             for track, description in zip(published, descriptions, strict=True):
                 self._renew(self.inputs[track], description.parameters)
+            self.gop.clear()  # what it brings next may not go on from there
         else:
             published = tuple(
                 Track(index, d.kind, d.codec, d.clock_rate, d.parameters)
@@ -240,7 +243,21 @@ class Stream:
         """Close every output, and with it every reader."""
         outputs, self.outputs = self.outputs, {}
         for output in outputs.values():
+            self._close_output(output, reason)
+
+    def _close_output(self, output: Output, reason: str) -> None:
+        try:
             output.close(reason)
+        except Exception as error:  # see _give
+            self._emit(OutputFailed(self.name, output.name, fault_of(error)))
+
+    def _fail_output(self, output: Output, error: Exception) -> None:
+        """Part with an output that has a fault; the next reader gets a new one."""
+        self.drops["output-fault"] += 1
+        self._emit(OutputFailed(self.name, output.name, fault_of(error)))
+        if self.outputs.get(output.name) is output:
+            del self.outputs[output.name]
+        self._close_output(output, "output-fault")
 
     def note_dropped_track(self, output: str, track: Track) -> None:
         """An output cannot carry this track; said once, kept for the API."""
@@ -269,7 +286,7 @@ class Stream:
             self._take_parameters(state)
         if not inspected.payload:
             return
-        if track.parameters is None and track.kind is not Kind.DATA and not _is_opaque(track):
+        if track.parameters is None and not _is_data(track) and not _is_opaque(track):
             self.drops["no-parameters"] += 1
             if self.state is State.WAITING:
                 self._settle(arrived)
@@ -294,16 +311,22 @@ class Stream:
                 state.last_key = pts
                 self.key_at = arrived
                 self.keyless = False
-            elif self.key_at is None and not self.keyless:
+            elif not self.keyless and (self.key_at is None or not len(self.gop)):
                 self._miss_key(arrived)
         self.gop.add(frame)
         if self.state is State.READY:
             if track not in self.tracks:
                 self._settle(arrived)
             for output in tuple(self.outputs.values()):
-                output.frame(frame)
+                self._give(output, frame)
         elif self.state is State.WAITING:
             self._settle(arrived)
+
+    def _give(self, output: Output, frame: Frame) -> None:
+        try:
+            output.frame(frame)
+        except Exception as error:  # a fault in one must reach neither the others nor the source
+            self._fail_output(output, error)
 
     def _take_parameters(self, state: TrackInput) -> None:
         track = state.track
@@ -317,36 +340,50 @@ class Stream:
             self._emit(ParametersChanged(self.name, track.id, track.parameters.version))
 
     def _miss_key(self, now: float) -> None:
-        if now - self._run_at > KEY_FRAME_PATIENCE:
+        """There is no GOP that a reader could start with; how long will it wait?"""
+        since = self._run_at if self.key_at is None else self.key_at
+        if now - since > KEY_FRAME_PATIENCE:
             self.keyless = True
             self._emit(KeyFramesMissing(self.name))
 
     def _settle(self, now: float) -> None:
         """Become ready when every track that speaks is known; a silent one delays that a little."""
-        usable = []
+        usable: list[Track] = []
+        has_media = not all(map(_is_data, self.inputs))
         for track, state in self.inputs.items():
-            if state.first_at is None:
+            if has_media and _is_data(track):
+                usable.append(track)  # it may say nothing for hours
+            elif state.first_at is None:
                 if self.state is State.WAITING and now - self._run_at < SILENCE:
                     return
-            elif track.parameters is None and not _is_opaque(track) and track.kind != Kind.DATA:
+            elif track.parameters is None and not _is_opaque(track) and not _is_data(track):
                 if self.state is State.WAITING and now - self._run_at < KEY_FRAME_PATIENCE:
                     return
             else:
                 usable.append(track)
-        if not usable:
+        if not usable or (has_media and all(map(_is_data, usable))):
             return
         tracks = tuple(usable)
         if tracks == self.tracks and self.state is State.READY:
             return
-        had_tracks = bool(self.tracks) or bool(self.outputs)
+        held = tuple(self.outputs.values())  # of the run before, or of fewer tracks
+        is_start = self.state is not State.READY
         self.tracks = tracks
-        if self.state is not State.READY:
+        if is_start:
             self.enter(State.READY, now)
-        if had_tracks:
-            for output in tuple(self.outputs.values()):
-                output.tracks_changed(tracks)
+        for output in held:
+            self._change_tracks(output, tracks)
+            if is_start and self.outputs.get(output.name) is output:
+                for frame in self.gop.frames():
+                    self._give(output, frame)
         if self.on_ready is not None:
             self.on_ready(self)
+
+    def _change_tracks(self, output: Output, tracks: tuple[Track, ...]) -> None:
+        try:
+            output.tracks_changed(tracks)
+        except Exception as error:  # see _give
+            self._fail_output(output, error)
 
     # -- time and figures --------------------------------------------------------------------
 
@@ -371,6 +408,10 @@ class Stream:
 
 def _is_video(track: Track) -> bool:
     return track.kind is Kind.VIDEO
+
+
+def _is_data(track: Track) -> bool:
+    return track.kind is Kind.DATA
 
 
 def _is_opaque(track: Track) -> bool:

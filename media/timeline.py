@@ -5,10 +5,11 @@ stream time is the same instant on all tracks when pts / clock_rate is the same.
 
 - when a run of a source begins, by what the source says is one instant (RTP-Info), else by sender
   reports that were already there, else by arrival;
-- when the source's clock jumps: media time departs from arrival time by more than JUMP against its
-  windowed minimum. A stall of the network with a catch-up afterwards moves arrival, not media time,
-  and is none. The tracks of a source jump together: the first to jump sets the correction, the
-  others adopt it when they are seen to have jumped too;
+- when the source's clock jumps: media time runs ahead of arrival time by more than JUMP against its
+  windowed minimum, or steps back by more than any reordering does. A stall of the network with a
+  catch-up afterwards moves arrival, not media time, and is none. The tracks of a source jump
+  together: the first to jump sets the correction, the others adopt it when they are seen to have
+  jumped too;
 - softly, when sender reports show that two tracks are apart: by at most SLEW of media time.
 
 A returning source is placed at the last DTS plus the wall time that has passed, all tracks by one
@@ -18,16 +19,21 @@ NTP is the stream's wall anchor plus media time; the anchor follows the system c
 ANCHOR_SLEW. The source's own wall clock only aligns tracks, unless it is trusted by configuration.
 """
 
+from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from flux.base.units import NTP_SECOND, ntp_from_unix, rescale
-from media.dts import DecodeClock
+from media.dts import MAX_REORDER, DecodeClock
 from media.frame import NO_TIME
-from media.parameters import AudioParameters, Parameters, VideoParameters
+from media.parameters import Parameters, VideoParameters
 from media.track import Kind, Track
 
-JUMP = 3.0  # seconds that media time may depart from arrival time
+JUMP = 3.0  # seconds that media time may run ahead of arrival time
+STEP_BACK = 1.0  # seconds that media time may step back, or more if MAX_REORDER frames are longer
+SMALL_JUMP = 0.5  # seconds, from which on a track follows another one's jump
+ADOPTION = 10.0  # seconds in which the other tracks adopt a correction
+MAX_CORRECTIONS = 16  # that can be adopted; a clock that jumps more often makes its own
 SLEW_PER_MILLE = 5  # ticks per 1000 ticks of media time: 5 ms a second
 SLEW_DEAD_BAND = 0.001  # seconds: sender reports are not better than this
 IMPLAUSIBLE_OFFSET = 10.0  # seconds between tracks; more is a broken clock, not an offset
@@ -48,7 +54,7 @@ class _Clock:
     """The state of one track; times in ticks of its clock unless a name says otherwise."""
 
     __slots__ = (
-        "adopted",
+        "ahead",
         "anchor",
         "arrived",
         "decode",
@@ -57,16 +63,15 @@ class _Clock:
         "floor",
         "floor_next",
         "floor_until",
-        "frame_ticks",
         "hz",
         "is_video",
+        "leap",
         "offset",
         "placed",
-        "pts",
         "report",
         "slew",
         "slew_rest",
-        "source",
+        "top",
     )
 
     def __init__(self, track: Track) -> None:
@@ -75,20 +80,29 @@ class _Clock:
         self.decode = DecodeClock()
         self.placed = False
         self.offset = 0
-        self.source = 0  # last source timestamp
-        self.pts = 0
+        self.top = 0  # greatest source timestamp since the last jump
+        self.ahead = 0  # greatest PTS - DTS
         self.dts = NO_TIME  # last DTS given out
         self.arrived = 0.0
         self.floor = 0.0  # windowed minimum of arrival minus media time, seconds
         self.floor_next = 0.0
         self.floor_until = 0.0
-        self.frame_ticks = 0
         self.anchor: int | None = None  # source timestamp of the run's common instant
         self.report: tuple[int, int] | None = None  # (NTP, source timestamp)
         self.slew = 0  # ticks that the offset must still move
         self.slew_rest = 0
-        self.epoch = 0  # corrections of the run that this track has seen
-        self.adopted = 0
+        self.leap: tuple[float, float] | None = None  # arrival and seconds of such a departure
+        self.epoch = 0  # number of the last correction of the run that this track has seen
+
+    def leapt(self, arrived: float) -> float:
+        """Seconds of a departure so small that it was followed, but that may prove to be a jump."""
+        if self.leap is None or arrived - self.leap[0] > ADOPTION:
+            return 0.0
+        return self.leap[1]
+
+    def now(self, arrived: float) -> float:
+        """Seconds of stream time that are decoded when what arrives now is."""
+        return arrived - self.floor - self.ahead / self.hz
 
 
 class Timeline:
@@ -99,34 +113,40 @@ class Timeline:
         self._trust = trust_source_clock
         self._start_ns = 0  # stream time of this run's common instant
         self._start_arrived: float | None = None
-        self._corrections: list[int] = []  # nanoseconds, each for all tracks of the run
+        # Number, arrival, nanoseconds: each for all tracks of the run, for a while.
+        self._corrections: deque[tuple[int, float, int]] = deque(maxlen=MAX_CORRECTIONS)
+        self._epoch = 0  # how many corrections there were in this run
+        self._reach = STEP_BACK  # seconds that a timestamp may lie before the greatest of its track
         self._last_ns: int | None = None  # greatest DTS given out, as stream time
         self._last_arrived = 0.0
         self._anchor_ntp: int | None = None  # NTP of stream time 0
         self._anchor_at = 0.0
-        self._wall_offset = 0.0  # Unix time minus monotonic time
+        self.wall_offset = 0.0  # Unix time minus monotonic time
         self.jump: Jump | None = None  # set by place() when that frame broke the timeline
         self.implausible_reports = 0
 
     def set_wall_offset(self, wall_offset: float) -> None:
         """Unix time minus monotonic time, read again from time to time by the owner."""
-        self._wall_offset = wall_offset
+        self.wall_offset = wall_offset
 
     def begin(self, tracks: tuple[Track, ...], now: float) -> None:
         """A run of a source starts. The tracks of a returning source may be the old ones."""
         old = self._clocks
         self._clocks = {}
+        self._reach = STEP_BACK
         for track in tracks:
             clock = old.get(track) or _Clock(track)
             clock.placed = False
             clock.anchor = clock.report = None
             clock.slew = clock.slew_rest = 0
+            clock.leap = None
             clock.epoch = 0
             clock.decode.reset()
             self._clocks[track] = clock
             if track.parameters is not None:
                 self.configure(track, track.parameters)
-        self._corrections = []
+        self._corrections.clear()
+        self._epoch = 0
         self._start_arrived = None
 
     def configure(self, track: Track, parameters: Parameters) -> None:
@@ -137,10 +157,8 @@ class Timeline:
                 ticks = clock.hz * parameters.frame_rate_den // parameters.frame_rate_num
             else:
                 ticks = clock.hz // 30
-            clock.frame_ticks = max(1, ticks)
-            clock.decode.configure(parameters.reorder_frames, clock.frame_ticks)
-        elif isinstance(parameters, AudioParameters):
-            clock.frame_ticks = parameters.frame_samples
+            self._reach = max(self._reach, (MAX_REORDER + 1) * ticks / clock.hz)
+            clock.decode.configure(parameters.reorder_frames, ticks)
 
     def anchor(self, timestamps: Mapping[Track, int]) -> None:
         """These source timestamps are one instant (RTP-Info); used by tracks not yet placed."""
@@ -161,9 +179,15 @@ class Timeline:
         else:
             transit = arrived - (timestamp + clock.offset) / clock.hz
             departure = transit - clock.floor
-            if departure < -JUMP or (departure > JUMP and timestamp < clock.source):
+            if (
+                departure < -JUMP
+                or timestamp < clock.top - self._reach * clock.hz
+                or (self._corrections and self._is_explained(clock, arrived, departure))
+            ):
                 self._follow_jump(clock, timestamp, arrived, departure)
             elif transit < clock.floor:
+                if departure < -SMALL_JUMP:
+                    clock.leap = (arrived, departure)
                 clock.floor = clock.floor_next = transit
                 clock.floor_until = arrived + TRANSIT_WINDOW
             else:
@@ -173,8 +197,10 @@ class Timeline:
                     clock.floor = clock.floor_next
                     clock.floor_next = transit
                     clock.floor_until = arrived + TRANSIT_WINDOW
-            if clock.slew:
-                self._slew(clock, timestamp - clock.source)
+            if timestamp > clock.top:
+                if clock.slew:
+                    self._slew(clock, timestamp - clock.top)
+                clock.top = timestamp
         pts = timestamp + clock.offset
         if dts != NO_TIME:
             dts += clock.offset
@@ -182,12 +208,12 @@ class Timeline:
                 dts = clock.dts + 1
         elif clock.is_video:
             dts = clock.decode.next(pts)
+            if pts - dts > clock.ahead:
+                clock.ahead = pts - dts
         else:
             if pts <= clock.dts:
                 pts = clock.dts + 1
             dts = pts
-        clock.source = timestamp
-        clock.pts = pts
         clock.dts = dts
         clock.arrived = arrived
         self._last_ns = max(self._last_ns or 0, dts * NANOS // clock.hz)
@@ -200,7 +226,9 @@ class Timeline:
         if clock is None:
             return
         clock.report = (ntp, timestamp)
-        lead = next(iter(self._clocks.values()))
+        lead = self._lead()
+        if lead is None:
+            return
         targets = [c for c in self._clocks.values() if c is not lead] if clock is lead else [clock]
         for target in targets:
             self._align(lead, target)
@@ -220,8 +248,10 @@ class Timeline:
                 self._start_ns += lead_in
             self._rebase_anchors(clock, timestamp)
         clock.offset = self._first_offset(clock, timestamp, arrived)
-        clock.epoch = len(self._corrections)
+        clock.epoch = self._epoch
         clock.placed = True
+        clock.top = timestamp
+        clock.ahead = clock.decode.delay
         clock.decode.reset()
         self._restart_floor(clock, timestamp, arrived)
 
@@ -240,16 +270,17 @@ class Timeline:
     def _first_offset(self, clock: _Clock, timestamp: int, arrived: float) -> int:
         """Offset of a track by RTP-Info, by sender reports, or by arrival: the first that holds."""
         if clock.anchor is not None:
-            if abs(timestamp - clock.anchor) <= ANCHOR_TOLERANCE * clock.hz:
-                start_ns = self._start_ns + sum(self._corrections)
-                return rescale(start_ns, NANOS, clock.hz) - clock.anchor
+            near = abs(timestamp - clock.anchor) <= ANCHOR_TOLERANCE * clock.hz
+            if near and not self._epoch:  # after a jump it may be about another clock
+                return rescale(self._start_ns, NANOS, clock.hz) - clock.anchor
             clock.anchor = None
-        since_start = arrived - self._start_arrived if self._start_arrived is not None else 0.0
-        by_arrival = (
-            rescale(self._start_ns, NANOS, clock.hz) + int(since_start * clock.hz) - timestamp
-        )
-        lead = next((c for c in self._clocks.values() if c.placed), None)
-        if lead is None or lead.report is None or clock.report is None:
+        lead = self._lead()
+        if lead is None:
+            return rescale(self._start_ns, NANOS, clock.hz) - timestamp
+        by_arrival = round(lead.now(arrived) * clock.hz) - timestamp
+        if clock.is_video:
+            by_arrival += clock.decode.delay
+        if lead.report is None or clock.report is None:
             return by_arrival
         apart = (clock.report[0] - lead.report[0]) / NTP_SECOND
         instant = (lead.report[1] + lead.offset) / lead.hz + apart
@@ -258,6 +289,10 @@ class Timeline:
             self.implausible_reports += 1
             return by_arrival
         return by_report
+
+    def _lead(self) -> _Clock | None:
+        """The track that the others are aligned with: the first one that has begun."""
+        return next((clock for clock in self._clocks.values() if clock.placed), None)
 
     def _restart_floor(self, clock: _Clock, timestamp: int, arrived: float) -> None:
         clock.floor = clock.floor_next = arrived - (timestamp + clock.offset) / clock.hz
@@ -268,35 +303,66 @@ class Timeline:
     def _follow_jump(self, clock: _Clock, timestamp: int, arrived: float, departure: float) -> None:
         """Go on without the jump: adopt a correction another track has begun, or make one."""
         self.jump = Jump(-departure)
+        departure += clock.leapt(arrived)
+        clock.leap = None
         clock.decode.reset()
-        for index in range(clock.epoch, len(self._corrections)):
-            pending = sum(self._corrections[clock.epoch : index + 1])
-            offset = clock.offset + rescale(pending, NANOS, clock.hz)
-            transit = arrived - (timestamp + offset) / clock.hz
-            if abs(transit - clock.floor) <= JUMP:
-                clock.offset = offset
-                clock.epoch = index + 1
-                self._restart_floor(clock, timestamp, arrived)
-                return
+        clock.report = None
+        clock.slew = clock.slew_rest = 0
+        clock.top = timestamp
+        self._expire(arrived)
+        best, epoch, nearest = 0, 0, JUMP
+        pending = 0
+        for number, _, nanos in self._corrections:
+            if number > clock.epoch:
+                pending += nanos
+                rest = abs(departure - pending / NANOS)
+                if rest <= nearest:
+                    best, epoch, nearest = pending, number, rest
+        if epoch:
+            clock.offset += rescale(best, NANOS, clock.hz)
+            clock.epoch = epoch
+            self._restart_floor(clock, timestamp, arrived)
+            return
         passed = max(0.0, arrived - clock.arrived)
         target = clock.dts + max(1, int(passed * clock.hz))
         if clock.is_video:
             target += clock.decode.delay
-        correction = rescale(target - (timestamp + clock.offset), clock.hz, NANOS)
-        if clock.epoch == len(self._corrections):
-            self._corrections.append(correction)
-        else:  # it jumped otherwise than the one that began: its correction is now the rule
-            pending = sum(self._corrections[clock.epoch :])
-            self._corrections.append(correction - pending)
-        clock.epoch = len(self._corrections)
+        # If it jumped otherwise than the one that began, its correction is now the rule.
+        correction = rescale(target - (timestamp + clock.offset), clock.hz, NANOS) - pending
+        self._epoch += 1
+        self._corrections.append((self._epoch, arrived, correction))
+        clock.epoch = self._epoch
         clock.offset = target - timestamp
         self._restart_floor(clock, timestamp, arrived)
+
+    def _expire(self, arrived: float) -> None:
+        """What the other tracks have not adopted for so long was not about them."""
+        corrections = self._corrections
+        while corrections and arrived - corrections[0][1] > ADOPTION:
+            corrections.popleft()
+
+    def _is_explained(self, clock: _Clock, arrived: float, departure: float) -> bool:
+        """Whether a correction that another track began fits a jump too small to be seen alone."""
+        self._expire(arrived)
+        departure += clock.leapt(arrived)
+        pending = 0
+        for number, _, nanos in self._corrections:
+            if number > clock.epoch:
+                pending += nanos
+                if abs(departure - pending / NANOS) * 2 < abs(departure) > SMALL_JUMP:
+                    return True
+        return False
+
+    def _has_pending(self, clock: _Clock) -> bool:
+        """Whether there is a correction that this track may yet have to adopt."""
+        return bool(self._corrections) and clock.epoch < self._corrections[-1][0]
 
     def _align(self, lead: _Clock, clock: _Clock) -> None:
         """Plan the slewing of `clock` so that it agrees with `lead` by their sender reports."""
         if lead.report is None or clock.report is None or not (lead.placed and clock.placed):
             return
-        if lead.epoch != clock.epoch:
+        self._expire(self._last_arrived)
+        if self._has_pending(lead) or self._has_pending(clock):
             return
         apart = (clock.report[0] - lead.report[0]) / NTP_SECOND
         lead_time = (lead.report[1] + lead.offset) / lead.hz
@@ -325,10 +391,10 @@ class Timeline:
             return ntp + (pts - clock.offset - timestamp) * NTP_SECOND // clock.hz
         media = pts * NTP_SECOND // clock.hz
         if self._anchor_ntp is None:
-            self._anchor_ntp = ntp_from_unix(arrived + self._wall_offset) - media
+            self._anchor_ntp = ntp_from_unix(arrived + self.wall_offset) - media
             self._anchor_at = arrived
         elif arrived - self._anchor_at >= 1.0:
-            wanted = ntp_from_unix(clock.floor + self._wall_offset)
+            wanted = ntp_from_unix(clock.floor + self.wall_offset)
             allowed = int((arrived - self._anchor_at) * ANCHOR_SLEW * NTP_SECOND)
             error = wanted - self._anchor_ntp
             self._anchor_ntp += max(-allowed, min(allowed, error))

@@ -12,11 +12,17 @@ from ipaddress import ip_address
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
+from flux.api.operation import JSON
 from flux.api.problem import ApiProblem
+from flux.api.settings import MERGE_PATCH, too_large
+from flux.base.errors import PeerError
 
 HEALTH = frozenset({"/healthz", "/readyz"})  # probes call these by any name, they tell nothing
 OPEN = HEALTH | {"/metrics"}  # served off localhost without credentials
-_JSON = frozenset({"application/json"})
+SENTENCES = {
+    "name-taken": "There is a stream of this name.",
+    "stream-not-found": "There is no stream of this name.",
+}
 
 _log = logging.getLogger(__name__)
 
@@ -28,6 +34,8 @@ async def problems(request: web.Request, handler: Handler) -> web.StreamResponse
         return await handler(request)
     except ApiProblem as problem:
         return problem.response()
+    except PeerError as error:
+        return _from_peer(error).response()
     except web.HTTPException as error:
         if error.status < 400:
             raise
@@ -35,6 +43,11 @@ async def problems(request: web.Request, handler: Handler) -> web.StreamResponse
     except Exception:
         _log.exception("api-fault: %s %s", request.method, request.path)
         return ApiProblem(500, "internal-error", "The server failed; its log says why.").response()
+
+
+def _from_peer(error: PeerError) -> ApiProblem:
+    detail = SENTENCES.get(error.reason) or error.detail or "The server refuses it."
+    return ApiProblem(error.status or 409, error.reason, detail)
 
 
 def _from_http(error: web.HTTPException) -> ApiProblem:
@@ -45,7 +58,7 @@ def _from_http(error: web.HTTPException) -> ApiProblem:
     if error.status == 404:
         return ApiProblem(404, "not-found", "There is no such resource.")
     if error.status == 413:
-        return ApiProblem(413, "body-too-large", "The body is larger than the API takes.")
+        return too_large()
     return ApiProblem(error.status, "refused", error.reason)
 
 
@@ -84,8 +97,9 @@ def remote_guard() -> Middleware:
 @web.middleware
 async def json_only(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Refuse bodies that are not JSON: those are what a foreign page can send unasked."""
-    if request.body_exists and request.content_type not in _JSON:
-        raise ApiProblem(415, "body-not-json", "A body must be application/json.")
+    taken = (JSON, MERGE_PATCH) if request.method == "PATCH" else (JSON,)
+    if request.body_exists and request.content_type not in taken:
+        raise ApiProblem(415, "body-not-json", f"A body must be {' or '.join(taken)}.")
     return await handler(request)
 
 

@@ -1,15 +1,20 @@
 """What the API answers. Times are RFC 3339 in UTC, durations seconds, rates bit/s."""
 
+from collections.abc import Mapping, Sequence
+from dataclasses import fields, is_dataclass
 from datetime import UTC, datetime
-from typing import Self
+from enum import Enum
+from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, JsonValue
 
+from flux.telemetry.redact import redact_text
 from flux.telemetry.snapshot import (
     DroppedTrack,
     ReaderSnapshot,
     RtpSnapshot,
     ServerSnapshot,
+    SessionSnapshot,
     SourceSnapshot,
     StreamSnapshot,
     TrackSnapshot,
@@ -184,12 +189,16 @@ class Rtp(Model):
 
 
 class Stream(Model):
-    """One stream. A list leaves `reader_list` out (null)."""
+    """One stream. A list leaves `settings` and `reader_list` out (null).
+
+    `settings` are null for a stream that nobody declared.
+    """
 
     name: str
     state: str
     reason: str
     origin: str
+    settings: dict[str, JsonValue] | None
     source: Source | None
     tracks: list[Track]
     key_frame_interval: float | None
@@ -206,13 +215,20 @@ class Stream(Model):
     rtp: Rtp | None
 
     @classmethod
-    def of(cls, stream: StreamSnapshot, server: ServerSnapshot, *, whole: bool = True) -> Self:
-        """From a snapshot; `whole` has every reader, too."""
+    def of(
+        cls,
+        stream: StreamSnapshot,
+        server: ServerSnapshot,
+        settings: dict[str, JsonValue] | None = None,
+        readers: Sequence[ReaderSnapshot] | None = None,
+    ) -> Self:
+        """From a snapshot."""
         return cls(
             name=stream.name,
             state=stream.state,
             reason=stream.reason,
             origin=stream.origin,
+            settings=settings,
             source=Source.of(stream.source, server) if stream.source else None,
             tracks=[Track.of(track) for track in stream.tracks],
             key_frame_interval=_rounded(stream.key_frame_interval),
@@ -222,7 +238,7 @@ class Stream(Model):
             received_bps=stream.received_bps,
             sent_bytes=stream.sent_bytes,
             readers=dict(stream.readers),
-            reader_list=[Reader.of(reader) for reader in stream.reader_list] if whole else None,
+            reader_list=None if readers is None else [Reader.of(each) for each in readers],
             drops=dict(stream.drops),
             dropped_tracks=[TrackDropped.of(dropped) for dropped in stream.dropped_tracks],
             memory_bytes=stream.memory_bytes,
@@ -230,14 +246,146 @@ class Stream(Model):
         )
 
 
-class StreamPage(Model):
-    """One page of streams."""
+class PageModel(Model):
+    """Base of all pages; `item_count` is of the whole list as it is filtered."""
 
     item_count: int
     page_count: int
     page: int
     items_per_page: int
+
+
+class StreamPage(PageModel):
+    """One page of streams."""
+
     items: list[Stream]
+
+
+class Settings(Model):
+    """What a stream was declared with. The answer to every change, with the new ETag."""
+
+    name: str
+    settings: dict[str, JsonValue]
+
+
+class Session(Model):
+    """One reader or publisher."""
+
+    id: str
+    role: Literal["reader", "publisher"]
+    protocol: str
+    stream: str
+    address: str
+    user_agent: str
+    since: datetime
+    state: str
+    lag: float
+    sent_bytes: int
+    received_bytes: int
+    dropped: int
+
+    @classmethod
+    def of(cls, session: SessionSnapshot) -> Self:
+        """From a snapshot."""
+        return cls(
+            id=session.id,
+            role="publisher" if session.role == "publisher" else "reader",
+            protocol=session.protocol,
+            stream=session.stream,
+            address=session.address,
+            user_agent=session.user_agent,
+            since=_utc(session.since),
+            state=session.state,
+            lag=round(session.lag, 3),
+            sent_bytes=session.sent_bytes,
+            received_bytes=session.received_bytes,
+            dropped=session.dropped,
+        )
+
+
+class SessionPage(PageModel):
+    """One page of sessions."""
+
+    items: list[Session]
+
+
+class Event(Model):
+    """Something that happened; `data` are the fields of the event, `text` its words if it has any.
+
+    `id` is for this run of the server: what begins behind it gets what came after it.
+    """
+
+    id: str
+    kind: str
+    time: datetime
+    text: str | None
+    data: dict[str, JsonValue]
+
+    @classmethod
+    def of(cls, identity: str, kind: str, wall: float, event: object) -> Self:
+        """From an event of the bus."""
+        names = [field.name for field in fields(event) if field.repr] if is_dataclass(event) else []
+        return cls(
+            id=identity,
+            kind=kind,
+            time=_utc(wall),
+            text=redact_text(str(event)) if type(event).__str__ is not object.__str__ else None,
+            data={name: _plain(getattr(event, name)) for name in names},
+        )
+
+
+class EventsMissed(Model):
+    """Events, of any kind, that were let go before this client took them."""
+
+    kind: Literal["events-missed"] = "events-missed"
+    count: int
+
+
+class Health(Model):
+    """The loop turns."""
+
+    status: Literal["ok"] = "ok"
+
+
+class Readiness(Model):
+    """Whether the server may get new work, and why not."""
+
+    status: Literal["ready", "not ready"]
+    reasons: list[str]
+
+
+class FaultModel(Model):
+    """One thing that is wrong with a request."""
+
+    detail: str
+    pointer: str | None = None
+    """Into the body, RFC 6901."""
+    parameter: str | None = None
+    """Of the query."""
+
+
+class Problem(Model):
+    """Why a request was refused, RFC 9457; `reason` is stable, `detail` is for people."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    reason: str
+    errors: list[FaultModel] = []
+
+
+def _plain(value: object) -> JsonValue:
+    """A field of an event as JSON has it, without secrets."""
+    if isinstance(value, Enum):
+        return _plain(value.value)
+    if value is None or isinstance(value, bool | int | float):
+        return value
+    if isinstance(value, list | tuple | set | frozenset):
+        return [_plain(each) for each in value]
+    if isinstance(value, Mapping):
+        return {str(key): _plain(each) for key, each in value.items()}
+    return redact_text(str(value))
 
 
 def _utc(unix: float) -> datetime:

@@ -1,54 +1,37 @@
-"""Pages of a list: `?page=0&items_per_page=100`."""
+"""Lists as the API gives them: filtered, ordered, in pages."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
-from aiohttp import web
-
-from flux.api.problem import ApiProblem
+from flux.api.query import PageQuery
 
 T = TypeVar("T")
-
-DEFAULT_ITEMS = 100
-MAX_ITEMS = 1000
-MAX_PAGE = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
 class Page(Generic[T]):
     """One page and what it is a page of."""
 
-    item_count: int  # in the whole list
+    item_count: int  # in the whole list, as it is filtered
     page_count: int
     page: int  # from 0
     items_per_page: int
     items: Sequence[T]
 
 
-def paginate(request: web.Request, items: Sequence[T]) -> Page[T]:
-    """The page that the query asks for; raises `ApiProblem` if it asks for nonsense."""
-    size = _number(request, "items_per_page", DEFAULT_ITEMS, 1, MAX_ITEMS)
-    page = _number(request, "page", 0, 0, MAX_PAGE)
+def paginate(query: PageQuery, items: Sequence[T]) -> Page[T]:
+    """The page that the query asks for; behind the last one there is nothing, which is no fault."""
+    size, page = query.items_per_page, query.page
     chosen = items[page * size : (page + 1) * size]
     return Page(len(items), -(-len(items) // size), page, size, chosen)
 
 
-def check_query(request: web.Request, known: frozenset[str]) -> None:
-    """Refuse query parameters that the resource does not know, by name."""
-    for name in request.query:
-        if name not in known:
-            detail = f"Unknown query parameter {name[:40]!r}; known: {', '.join(sorted(known))}."
-            raise ApiProblem(400, "query-unknown", detail)
+def order(items: Iterable[T], sort: str, key: Callable[[T, str], Any]) -> list[T]:
+    """Ordered by the field that `sort` names, falling if `-` stands before it.
 
-
-def _number(request: web.Request, name: str, default: int, low: int, high: int) -> int:
-    values = request.query.getall(name, [])
-    if not values:
-        return default
-    text = values[0]
-    valid = len(values) == 1 and text.isascii() and text.isdigit() and len(text) < 10
-    if not valid or not low <= int(text) <= high:
-        detail = f"{name} must be one whole number from {low} to {high}."
-        raise ApiProblem(400, "query-invalid", detail)
-    return int(text)
+    `items` come in the order that equals keep, whichever way round the rest is.
+    """
+    field = sort.removeprefix("-")
+    is_falling = sort.startswith("-")
+    return sorted(items, key=lambda item: key(item, field), reverse=is_falling)

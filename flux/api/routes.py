@@ -1,91 +1,121 @@
-"""The routes of the admin API: health, metrics, info, streams."""
+"""The routes of the admin API, and the application made of them."""
 
-import asyncio
-from collections.abc import Mapping
+import secrets
 
 from aiohttp import web
 
-from flux.api import guards
-from flux.api.models import Info, Model, Stream, StreamPage
-from flux.api.paging import check_query, paginate
-from flux.api.problem import ApiProblem
+from flux.api import guards, settings
+from flux.api.events import EventsApi
+from flux.api.models import Health, Info, Readiness
+from flux.api.observed import Observed
+from flux.api.operation import Answer, Operation, model_response
+from flux.api.pages import PagesApi
+from flux.api.preconditions import Versions
+from flux.api.query import NoQuery
+from flux.api.ring import EventRing
+from flux.api.sessions import SessionsApi
+from flux.api.streams import StreamsApi
+from flux.core.bus import Bus
+from flux.core.control import Control
 from flux.telemetry import metrics
 from flux.telemetry.metrics import Metrics
 from flux.telemetry.snapshot import SnapshotProvider
 
-MAX_BODY_BYTES = 1 << 20
-PAGING = frozenset({"page", "items_per_page"})
 
-
-class Api:
-    """The handlers; all they know of the server is what `provider` tells."""
+class ServerApi:
+    """Health, metrics, info: what is of the server as a whole."""
 
     def __init__(self, provider: SnapshotProvider) -> None:
         self._provider = provider
         self._metrics = Metrics(provider)
 
-    def routes(self) -> list[web.RouteDef]:
-        """The route table. Stream names hold slashes, so `{name}` takes the rest of the path."""
+    def operations(self) -> list[Operation]:
+        """Its rows of the route table."""
+        not_ready = Answer(503, "It may not, and why.", Readiness)
         return [
-            web.get("/healthz", self.health),
-            web.get("/readyz", self.readiness),
-            web.get("/metrics", self.metrics),
-            web.get("/api/v1/info", self.info),
-            web.get("/api/v1/streams", self.streams),
-            web.get("/api/v1/streams/{name:.+}", self.stream),
+            Operation(
+                id="health",
+                method="GET",
+                path="/healthz",
+                tag="server",
+                summary="Whether the server lives",
+                handler=self.health,
+                answers=(Answer(200, "It does.", Health),),
+            ),
+            Operation(
+                id="readiness",
+                method="GET",
+                path="/readyz",
+                tag="server",
+                summary="Whether the server may get new work",
+                handler=self.readiness,
+                answers=(Answer(200, "It may.", Readiness), not_ready),
+            ),
+            Operation(
+                id="metrics",
+                method="GET",
+                path="/metrics",
+                tag="server",
+                summary="Figures for Prometheus",
+                handler=self.metrics,
+                answers=(Answer(200, "Prometheus' text format.", None, "text/plain"),),
+            ),
+            Operation(
+                id="info",
+                method="GET",
+                path="/api/v1/info",
+                tag="server",
+                summary="Version, phase, listeners",
+                handler=self.info,
+                answers=(Answer(200, "The server.", Info),),
+            ),
         ]
 
-    async def health(self, request: web.Request) -> web.Response:
+    async def health(self, request: web.Request, query: NoQuery) -> web.Response:
         """The loop turns, or nobody would answer."""
-        return _json({"status": "ok"})
+        return model_response(Health())
 
-    async def readiness(self, request: web.Request) -> web.Response:
+    async def readiness(self, request: web.Request, query: NoQuery) -> web.Response:
         """200 if the server may get new work, else 503 with the reasons."""
-        reasons = self._provider().not_ready()
-        status = "not ready" if reasons else "ready"
-        return _json({"status": status, "reasons": reasons}, 503 if reasons else 200)
+        reasons = list(self._provider().not_ready())
+        answer = Readiness(status="not ready" if reasons else "ready", reasons=reasons)
+        return model_response(answer, 503 if reasons else 200)
 
-    async def metrics(self, request: web.Request) -> web.Response:
+    async def metrics(self, request: web.Request, query: NoQuery) -> web.Response:
         """Prometheus' text."""
         return web.Response(
             body=await self._metrics.render(), headers={"Content-Type": metrics.CONTENT_TYPE}
         )
 
-    async def info(self, request: web.Request) -> web.Response:
+    async def info(self, request: web.Request, query: NoQuery) -> web.Response:
         """Version, phase, listeners."""
-        check_query(request, frozenset())
-        return _model(Info.of(self._provider()))
-
-    async def streams(self, request: web.Request) -> web.Response:
-        """A page of the streams, ordered by name."""
-        check_query(request, PAGING)
-        server = self._provider()
-        page = paginate(request, sorted(server.streams, key=lambda stream: stream.name))
-
-        def serialize() -> bytes:
-            answer = StreamPage(
-                item_count=page.item_count,
-                page_count=page.page_count,
-                page=page.page,
-                items_per_page=page.items_per_page,
-                items=[Stream.of(stream, server, whole=False) for stream in page.items],
-            )
-            return answer.model_dump_json().encode()
-
-        # In a thread: a thousand streams are tens of milliseconds, and media waits for the loop.
-        return _json_bytes(await asyncio.to_thread(serialize))
-
-    async def stream(self, request: web.Request) -> web.Response:
-        """One stream with its readers."""
-        check_query(request, frozenset())
-        name, server = request.match_info["name"], self._provider()
-        for stream in server.streams:
-            if stream.name == name:
-                return _model(Stream.of(stream, server))
-        raise ApiProblem(404, "stream-not-found", "There is no stream of this name.")
+        return model_response(Info.of(self._provider()))
 
 
-def build_app(provider: SnapshotProvider, *, is_local: bool) -> web.Application:
+class Api:
+    """Everything that the API serves; all it knows of the server is what it is given."""
+
+    def __init__(self, observed: Observed, control: Control, bus: Bus) -> None:
+        instance = secrets.token_hex(4)  # tags and ids of one run mean nothing to the next
+        self.ring = EventRing(bus, instance)
+        self.operations = [
+            *ServerApi(observed.snapshot).operations(),
+            *StreamsApi(observed, control, Versions(instance)).operations(),
+            *SessionsApi(observed, control).operations(),
+            *EventsApi(self.ring).operations(),
+        ]
+        self.operations += PagesApi(tuple(self.operations)).operations()
+
+    def routes(self) -> list[web.RouteDef]:
+        """The route table, for aiohttp."""
+        return [operation.route() for operation in self.operations]
+
+    def close(self) -> None:
+        """Let those go who follow the events."""
+        self.ring.close()
+
+
+def build_app(api: Api, *, is_local: bool) -> web.Application:
     """The aiohttp application; `is_local` says whether only this machine can reach it."""
     app = web.Application(
         middlewares=[
@@ -93,9 +123,9 @@ def build_app(provider: SnapshotProvider, *, is_local: bool) -> web.Application:
             guards.local_guard() if is_local else guards.remote_guard(),
             guards.json_only,
         ],
-        client_max_size=MAX_BODY_BYTES,
+        client_max_size=settings.MAX_BODY_BYTES,
     )
-    app.add_routes(Api(provider).routes())
+    app.add_routes(api.routes())
     app.on_response_prepare.append(_add_headers)
     return app
 
@@ -104,15 +134,3 @@ async def _add_headers(request: web.Request, response: web.StreamResponse) -> No
     response.headers.setdefault("Cache-Control", "no-store")
     response.headers.setdefault("X-Content-Type-Options", "nosniff")
     response.headers["Server"] = "FLUX"
-
-
-def _model(model: Model) -> web.Response:
-    return _json_bytes(model.model_dump_json().encode())
-
-
-def _json_bytes(body: bytes) -> web.Response:
-    return web.Response(body=body, content_type="application/json", charset="utf-8")
-
-
-def _json(values: Mapping[str, object], status: int = 200) -> web.Response:
-    return web.json_response(values, status=status)

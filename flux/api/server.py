@@ -5,9 +5,12 @@ import asyncio
 from aiohttp import web
 
 from config.addresses import ListenAddress
-from flux.api.routes import build_app
+from flux.api.connection import Connection
+from flux.api.observed import Observed
+from flux.api.routes import Api, build_app
+from flux.core.bus import Bus
+from flux.core.control import Control
 from flux.net.listener import listen_tcp
-from flux.telemetry.snapshot import SnapshotProvider
 
 SHUTDOWN_TIMEOUT = 0.5  # seconds that a request in progress may take to end
 KEEPALIVE_TIMEOUT = 30.0
@@ -18,9 +21,15 @@ class ApiServer:
 
     name = "api"
 
-    def __init__(self, address: ListenAddress, provider: SnapshotProvider) -> None:
+    def __init__(
+        self,
+        address: ListenAddress,
+        observed: Observed,
+        control: Control,
+        bus: Bus,
+    ) -> None:
         self._address = address
-        self._provider = provider
+        self._api = Api(observed, control, bus)
         self._runner: web.AppRunner | None = None
         self._server: asyncio.Server | None = None
 
@@ -39,19 +48,24 @@ class ApiServer:
     async def start(self) -> None:
         """Bind and serve; raises `OSError` if the address cannot be had."""
         runner = web.AppRunner(
-            build_app(self._provider, is_local=self._address.is_loopback),
-            access_log=None,
-            keepalive_timeout=KEEPALIVE_TIMEOUT,
+            build_app(self._api, is_local=self._address.is_loopback),
             shutdown_timeout=SHUTDOWN_TIMEOUT,
             handle_signals=False,
+            handler_cancellation=True,  # who follows events and leaves is let go at once
         )
         await runner.setup()
         self._runner = runner
         try:
-            if runner.server is None:
+            manager = runner.server
+            if manager is None:
                 raise RuntimeError("the runner made no server")
+            loop = asyncio.get_running_loop()
+
+            def connection() -> Connection:
+                return Connection(manager, loop=loop, keepalive_timeout=KEEPALIVE_TIMEOUT)
+
             self._server = await listen_tcp(
-                runner.server, self._address.host or None, self._address.port
+                connection, self._address.host or None, self._address.port
             )
         except BaseException:
             await self.stop()
@@ -61,6 +75,7 @@ class ApiServer:
         """Close the listener and the connections."""
         server, self._server = self._server, None
         runner, self._runner = self._runner, None
+        self._api.close()
         if server is not None:
             server.close()
         if runner is not None:

@@ -3,6 +3,7 @@
 from config.schema import Config, StreamSection
 from flux.bridges.hls.bridge import HlsBridgeOptions
 from flux.bridges.rtsp import Retries
+from flux.core.limits import Limits
 from media.feed_reader import FeedOptions
 from media.gop import GopLimits
 from media.hls.options import HlsOptions
@@ -64,4 +65,15 @@ def retries(config: Config) -> Retries:
         longest=sources.retry_longest,
         refused_first=sources.retry_refused,
         refused_longest=max(REFUSED_LONGEST, sources.retry_refused),
+    )
+
+
+def limits_of(config: Config) -> Limits:
+    """What readers may use together."""
+    limits = config.limits
+    return Limits(
+        readers_per_stream=limits.readers_per_stream,
+        sessions_per_address=limits.sessions_per_address,
+        egress_bps=limits.egress,
+        loop_lag=limits.loop_lag,
     )

@@ -1,30 +1,42 @@
 """The server: its parts, wired."""
 
 import asyncio
+import os
 import secrets
 import time
 from collections.abc import Callable
 
+from config.addresses import ListenAddress
 from config.schema import Config
 from flux.api.server import ApiServer
-from flux.app.options import hls_options
+from flux.app.options import hls_options, limits_of
 from flux.app.streams import StreamRegistry
+from flux.base.errors import ConfigError
 from flux.bridges.hls.bridge import HlsBridge
 from flux.bridges.http.feeds import FeedBridgeOptions
 from flux.bridges.http.server import HttpLimits, HttpServer, MediaHandler
 from flux.bridges.httpflv import http_flv
+from flux.bridges.player.bridge import PlayerBridge, PlayerOptions
+from flux.bridges.snapshot.bridge import SnapshotBridge
+from flux.core.admission import Admission
 from flux.core.bus import Bus
 from flux.core.children import Children
+from flux.core.hooks.part import Hooks
 from flux.core.lifecycle import Lifecycle
+from flux.core.limits import LimitsGate
 from flux.core.looplag import LoopLag, settle_garbage_collector
+from flux.core.part import Part
 from flux.telemetry.collect import Collector
 from flux.telemetry.eventlog import EventLog
 from flux.telemetry.snapshot import ListenerSnapshot
 from media.events import (
     KeyFramesMissing,
+    OutputFailed,
     ReaderClosed,
+    ReaderFailed,
     ReaderJoined,
     ReaderSkipped,
+    StreamDeleted,
     StreamStateChanged,
     TimelineBroken,
     TrackDropped,
@@ -40,6 +52,8 @@ LOG_LEVELS: dict[type, str] = {
     TrackDropped: "warning",
     TimelineBroken: "warning",
     KeyFramesMissing: "warning",
+    OutputFailed: "error",
+    ReaderFailed: "error",
 }
 
 
@@ -48,10 +62,20 @@ class RouterPart:
 
     name = "router"
 
-    def __init__(self, router: Router, hls: HlsBridge, registry: StreamRegistry) -> None:
+    def __init__(
+        self,
+        router: Router,
+        hls: HlsBridge,
+        snapshots: SnapshotBridge,
+        registry: StreamRegistry,
+        limits: LimitsGate,
+    ) -> None:
         self._router = router
         self._hls = hls
+        self._snapshots = snapshots
         self._registry = registry
+        self._limits = limits
+        self._second_at = 0.0
         self._timer: asyncio.TimerHandle | None = None
 
     async def start(self) -> None:
@@ -64,14 +88,20 @@ class RouterPart:
         if self._timer is not None:
             self._timer.cancel()
         self._hls.close()
+        self._snapshots.close()
         self._router.close(time.monotonic())
         await self._registry.wait_ended()
 
     def _tick(self) -> None:
+        # First of all the next tick: if something below fails, time must go on for the rest.
+        self._timer = asyncio.get_running_loop().call_later(TICK, self._tick)
         now = time.monotonic()
         self._router.tick(now, time.time() - now)
         self._hls.tick(now)
-        self._timer = asyncio.get_running_loop().call_later(TICK, self._tick)
+        if now >= self._second_at:
+            self._second_at = now + 1.0
+            self._registry.tick(now)
+            self._limits.tick(now)
 
 
 class HttpPart:
@@ -98,29 +128,72 @@ class HttpPart:
         await self._server.stop()
 
 
+class Named:
+    """A part whose listener is named by its key when the address cannot be had."""
+
+    def __init__(self, part: Part, key: str, address: ListenAddress) -> None:
+        self.name = part.name
+        self._part = part
+        self._key = key
+        self._address = address
+
+    async def start(self) -> None:
+        """Start the part; raises `ConfigError` instead of a bare OSError."""
+        try:
+            await self._part.start()
+        except OSError as error:
+            why = os.strerror(error.errno) if error.errno else str(error)
+            raise ConfigError(self._key, f"cannot listen on {self._address}: {why}") from error
+
+    async def stop(self) -> None:
+        """Stop the part."""
+        await self._part.stop()
+
+
 class Server:
     """All parts of one process, wired; `run` lives until it is told to stop."""
 
     def __init__(self, config: Config) -> None:
         self.bus = Bus()
         self.router = Router(self.bus.emit)
+        self.router.defer = _in_the_next_turn
         self.children = Children(self.bus.emit)
         self._loop_lag = LoopLag()
         self.collector = Collector(self.router, self.bus, self._loop_lag)
         self._event_log = EventLog(self.bus, LOG_LEVELS)
+        self.admission = Admission(self.bus.emit)
         self._hls = HlsBridge(
-            self.router, self.bus.emit, hls_options(config), lambda: secrets.token_hex(8)
+            self.router,
+            self.admission,
+            self.bus.emit,
+            hls_options(config),
+            lambda: secrets.token_hex(8),
         )
         self.bus.subscribe(StreamStateChanged, self._hls.state_changed)
         self.registry = StreamRegistry(
             config, self.router, self.children, self.collector, self.bus.emit
         )
-        self._sources = RouterPart(self.router, self._hls, self.registry)
+        limits_gate = LimitsGate(limits_of(config), self.router, self._loop_lag.take_worst)
+        self.admission.add(limits_gate)
+        self._snapshots = SnapshotBridge(self.router, self.children, admit=self.admission.admit)
+        self.bus.subscribe(StreamDeleted, self._snapshots.stream_deleted)
+        self._sources = RouterPart(
+            self.router, self._hls, self._snapshots, self.registry, limits_gate
+        )
+        hooks = Hooks(
+            self.bus, config.hooks, config.authorize, address_of=self.collector.address_of
+        )
+        if hooks.gate is not None:
+            self.admission.add(hooks.gate)
         feed_bridge = FeedBridgeOptions(config.flv.start, config.fanout.send_buffer)
         handlers: list[MediaHandler] = [
-            http_flv(self.router, self.bus.emit, feed_bridge),
+            http_flv(self.router, self.admission, self.bus.emit, feed_bridge),
             self._hls,
+            self._snapshots,
         ]
+        if config.player.enabled:
+            pages = PlayerOptions(list_streams=config.player.list, thumbnails=True)
+            handlers.append(PlayerBridge(self.router, pages))
         http = config.listeners.http
         limits = HttpLimits(
             connections_per_address=config.limits.connections_per_address,
@@ -129,15 +202,24 @@ class Server:
         )
         self.http_server = HttpServer(handlers, limits)
         self._http = HttpPart(self.http_server, http.address.host, http.address.port)
-        self._api = ApiServer(config.listeners.api.address, self.collector.snapshot)
+        self._api = ApiServer(config.listeners.api.address, self.collector, self.registry, self.bus)
         self._lifecycle = Lifecycle(
             # Stopped in reverse: readers and sources first, the API, which tells health, last.
-            [self._api, self._loop_lag, self._http, self.children, self._sources],
+            [
+                Named(self._api, "listeners.api.address", config.listeners.api.address),
+                self._loop_lag,
+                hooks,
+                Named(self._http, "listeners.http.address", http.address),
+                self.children,
+                self._sources,
+            ],
             emit=self.bus.emit,
             stop_timeout=config.shutdown_timeout,
         )
         self.collector.phase = lambda: self._lifecycle.phase
         self.collector.listeners = self._listeners
+        self.collector.http_refusals = lambda: self.http_server.refusals
+        self.collector.http_connections = lambda: self.http_server.connections
 
     @property
     def http_address(self) -> str:
@@ -167,6 +249,10 @@ class Server:
             ListenerSnapshot(name="http", address=self._http.bound, is_up=self._http.is_up),
             ListenerSnapshot(name="api", address=self.api_address, is_up=self._api.is_up),
         )
+
+
+def _in_the_next_turn(callback: Callable[[], None]) -> None:
+    asyncio.get_running_loop().call_soon(callback)
 
 
 async def serve(config: Config, on_running: Callable[[], None]) -> None:

@@ -5,7 +5,10 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from config.names import check_stream_name
+from config.patterns import ALL, StreamPattern, fill_in
 from config.schema import Config, StreamSection
+from config.urls import SourceUrl
 from flux.app.options import pull_options, retries, stream_options
 from flux.base.errors import PeerError
 from flux.bridges.rtsp import RtspSource
@@ -13,7 +16,11 @@ from flux.bridges.worker import WorkerSource, command_for
 from flux.core.children import Children
 from flux.telemetry.collect import Collector
 from media.events import StreamChanged, StreamCreated, StreamDeleted
-from media.router import Router, Source
+from media.router import Router
+from media.source import Source
+from media.stream import State
+
+PATTERN = "pattern"  # origin of streams that a pattern stands for
 
 
 @dataclass(slots=True)
@@ -40,11 +47,19 @@ class StreamRegistry:
         self._emit = emit
         self._entries: dict[str, _Entry] = {}
         self._versions: Counter[str] = Counter()
+        self._idle_since: dict[str, float] = {}  # of streams that patterns made
         self._told: dict[str, _Told] = {}  # the present source of each name
         self._rtsp: dict[str, RtspSource] = {}
         self._leaving: set[RtspSource] = set()  # replaced ones, until they have said TEARDOWN
+        self._patterns: list[tuple[StreamPattern, StreamSection]] = []
         for name, section in config.streams.items():
-            self._declare(name, section, "config")
+            pattern = StreamPattern.parse(name)
+            if pattern.is_exact:
+                self._declare(name, section, "config")
+            else:
+                self._patterns.append((pattern, section))
+        self._patterns.sort(key=lambda each: each[0].text == ALL)  # what is special goes first
+        router.resolve = self._resolve
 
     # -- Control -----------------------------------------------------------------------------
 
@@ -65,8 +80,8 @@ class StreamRegistry:
         self._router.replace_source(
             name,
             self._make_source(name, section),
-            kind=section.source.scheme,
-            url=str(section.source),
+            kind=section.source.scheme if section.source else "",
+            url=str(section.source or ""),
             on_demand=section.on_demand,
             now=time.monotonic(),
         )
@@ -77,6 +92,8 @@ class StreamRegistry:
         entry = self._find(name)
         del self._entries[name]
         self._versions[name] += 1
+        if entry.origin == PATTERN:
+            del self._versions[name]  # anybody makes such names, as many as they like
         self._router.remove(name, "stream-deleted", time.monotonic())
         self._drop_source(name)
         self._emit(StreamDeleted(name, entry.origin))
@@ -94,12 +111,45 @@ class StreamRegistry:
         """End a session by its id."""
         return self._router.kick(session, time.monotonic())
 
+    def tick(self, now: float) -> None:
+        """About once a second: forget streams of patterns that nobody wants any more."""
+        keep = self._config.sources.close_after
+        for name in [name for name, entry in self._entries.items() if entry.origin == PATTERN]:
+            stream = self._router.find(name)
+            is_idle = stream is not None and stream.state is State.IDLE
+            if stream is None or not is_idle or self._router.leases(name):
+                self._idle_since.pop(name, None)
+            elif now - self._idle_since.setdefault(name, now) >= keep:
+                del self._idle_since[name]
+                self.delete(name)
+
     async def wait_ended(self) -> None:
         """Return once every source has said goodbye."""
         for source in (*self._rtsp.values(), *self._leaving):
             await source.wait_stopped()
 
     # -- inside ------------------------------------------------------------------------------
+
+    def _resolve(self, name: str) -> bool:
+        """Declare the stream that the first matching pattern stands for, if there is one."""
+        try:
+            check_stream_name(name)
+        except ValueError:
+            return False
+        for pattern, section in self._patterns:
+            parts = pattern.match(name)
+            if parts is None:
+                continue
+            made = sum(entry.origin == PATTERN for entry in self._entries.values())
+            if made >= self._config.limits.pattern_streams:
+                return False
+            source = section.source
+            if source is not None:
+                source = SourceUrl.parse(fill_in(source.reveal(), name, parts))
+            update = {"source": source, "on_demand": True}
+            self._declare(name, section.model_copy(update=update), PATTERN)
+            return True
+        return False
 
     def _find(self, name: str) -> _Entry:
         entry = self._entries.get(name)
@@ -112,20 +162,25 @@ class StreamRegistry:
         self._router.declare(
             name,
             stream_options(self._config),
-            kind=section.source.scheme,
-            url=str(section.source),
+            kind=section.source.scheme if section.source else "",
+            url=str(section.source or ""),
             on_demand=section.on_demand,
             origin=origin,
             start_timeout=sources.start_timeout,
             close_after=sources.close_after,
+            take_over=section.second_publisher == "take_over",
         )
-        self._router.set_source(name, self._make_source(name, section))
+        source = self._make_source(name, section)
+        if source is not None:
+            self._router.set_source(name, source)
         self._entries[name] = _Entry(section, origin)
         self._versions[name] += 1
         self._emit(StreamCreated(name, origin))
 
-    def _make_source(self, name: str, section: StreamSection) -> Source:
+    def _make_source(self, name: str, section: StreamSection) -> Source | None:
         self._drop_source(name)
+        if section.source is None:
+            return None
         url = section.source.reveal()
         told = _Told()
         told.say = lambda state, reason: self._say(name, told, state, reason)
@@ -144,7 +199,7 @@ class StreamRegistry:
         self._told.pop(name, None)
         self._collector.rtp_sources.pop(name, None)
         source = self._rtsp.pop(name, None)
-        if source is not None:
+        if source is not None and not source.is_at_rest:
             self._leaving.add(source)
 
     def _say(self, name: str, told: "_Told", state: str, reason: str) -> None:

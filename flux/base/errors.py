@@ -1,5 +1,8 @@
 """The error family. Reasons are stable slugs: metric labels, log fields, what tests assert."""
 
+import traceback
+from pathlib import PurePath
+
 
 class FluxError(Exception):
     """Base of every error that FLUX raises on purpose."""
@@ -43,3 +46,11 @@ class AuthError(FluxError):
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
         self.reason = reason
+
+
+def fault_of(error: Exception) -> str:
+    """An unforeseen exception and where it came from, in one line."""
+    places = traceback.extract_tb(error.__traceback__)
+    if not places:
+        return repr(error)
+    return f"{error!r} at {PurePath(places[-1].filename).name}:{places[-1].lineno}"

@@ -1,6 +1,7 @@
 """HTTP-FLV: `http://host:8888/NAME.flv`."""
 
 from flux.bridges.http.feeds import FeedBridgeOptions, FeedOutputKind, HttpFeedBridge
+from flux.core.admission import Admission
 from media.flv.muxer import FlvMuxer, carries_track
 from media.router import Router
 from media.stream import Emit
@@ -15,6 +16,8 @@ HTTP_FLV = FeedOutputKind(
 )
 
 
-def http_flv(router: Router, emit: Emit, options: FeedBridgeOptions) -> HttpFeedBridge:
+def http_flv(
+    router: Router, admission: Admission, emit: Emit, options: FeedBridgeOptions
+) -> HttpFeedBridge:
     """The bridge, for the media listener."""
-    return HttpFeedBridge(HTTP_FLV, router, emit, options)
+    return HttpFeedBridge(HTTP_FLV, router, admission, emit, options)

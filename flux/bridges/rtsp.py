@@ -114,6 +114,7 @@ class PullRun:
         self.receiver: RtpSessionReceiver | None = None  # while it plays
         self.received = RtpFigures()  # once it is over
         self._ended: set[int] = set()  # tracks that said BYE
+        self._is_leaving = False
         self._restarts, self._restart_logged_at = 0, 0.0
         self.closed: asyncio.Future[str] = loop.create_future()
         self.location = ""  # where the server sends us instead
@@ -125,7 +126,8 @@ class PullRun:
 
     def close(self, reason: str) -> None:
         """End: RTCP BYE, TEARDOWN; `closed` comes within the teardown timeout."""
-        if self.receiver is not None and not self.closed.done():
+        is_leaving, self._is_leaving = self._is_leaving, True
+        if self.receiver is not None and not is_leaving:
             self.receiver.close(time.monotonic())
             self._send_reports(self.receiver)
         self._client.close(reason)
@@ -215,6 +217,7 @@ class PullRun:
         if self._is_udp and self._client.is_buffer_clamped:
             self._log.warning("udp receive buffer clamped", advice="raise net.core.rmem_max")
         self._publisher, self.receiver = publisher, receiver
+        publisher.on_ended = self.close  # it was kicked, or another one took over
         self.played_at = now
         self._on_playing()
         self._timer.arm(receiver.get_timer(), now)
@@ -261,6 +264,7 @@ class PullRun:
             if self._client.junk_bytes:
                 self._publisher.dropped("rtsp-junk", None, 1)
                 self._log.warning("rtsp junk", bytes=self._client.junk_bytes)
+            self._publisher.on_ended = None
             self._publisher.close(event.reason, time.monotonic())
             self._publisher = None
         if not self.closed.done():
@@ -334,6 +338,11 @@ class RtspSource:
             figures.add(run.receiver)
         return figures
 
+    @property
+    def is_at_rest(self) -> bool:
+        """Nothing of any life is left."""
+        return self._task is None or self._task.done()
+
     async def wait_stopped(self) -> None:
         """Return once nothing of the last life is left."""
         if self._task is not None:
@@ -350,7 +359,14 @@ class RtspSource:
         try:
             while not life.stopping.is_set():
                 self._on_state("connecting", "")
-                reason, location = await self._attempt(life, url)
+                try:
+                    reason, location = await self._attempt(life, url)
+                except Exception:  # a fault of ours must not be the end of a camera
+                    self._log.exception("source fault")
+                    reason, location = "internal-error", ""
+                    if life.run is not None:
+                        life.run.close(reason)
+                        life.run = None
                 if life.stopping.is_set():
                     break
                 following = self._follow(url, location) if location else None

@@ -120,11 +120,14 @@ class WorkerRun(asyncio.Protocol):
         if self._watch is not None:
             self._watch.cancel()
             self._watch = None
-        if self._publisher is not None:
-            self._publisher.close(reason, time.monotonic())
-            self._publisher = None
+        self._leave(reason, time.monotonic())
 
     # Inside.
+
+    def _leave(self, reason: str, now: float) -> None:
+        publisher, self._publisher = self._publisher, None
+        if publisher is not None:
+            publisher.finish(reason, now)
 
     def _end(self, reason: str) -> None:
         if not self._over:
@@ -179,10 +182,9 @@ class WorkerRun(asyncio.Protocol):
     def _publish(self, tracks: Tracks, now: float) -> None:
         """Begin, or begin anew with another set of tracks."""
         descriptions = [describe(track) for track in tracks.tracks]
-        if self._publisher is not None:
-            self._publisher.close("tracks-changed", now)
-            self._publisher = None
+        self._leave("tracks-changed", now)
         publisher = self._router.publish(self._name, descriptions, now=now, origin=ORIGIN)
+        publisher.on_ended = self._end  # it was kicked, or another one took over
         self._publisher = publisher
         ids = [track.id for track in tracks.tracks]
         self._tracks = dict(zip(ids, publisher.tracks, strict=True))

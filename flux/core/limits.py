@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from flux.core.admission import ALLOWED, READ, AccessRequest, Answer, Verdict
 from media.router import Router
 
+LAG_SECONDS = 3  # late in so many ticks in a row: one hiccup, such as starting a process, is none
 LAG_HOLD = 2.0  # seconds without new lag before readers are let in again
 
 
@@ -31,6 +32,7 @@ class LimitsGate:
         self._router = router
         self._worst_lag = worst_lag
         self._lagged_at: float | None = None
+        self._late_ticks = 0
         self._egress_bps = 0.0
         self._sent: tuple[float, int] | None = None  # when, bytes so far
 
@@ -40,7 +42,9 @@ class LimitsGate:
 
     def tick(self, now: float) -> None:
         """About once a second: how much goes out, and whether the loop keeps up."""
-        if self._limits.loop_lag and self._worst_lag() > self._limits.loop_lag:
+        is_late = self._limits.loop_lag > 0 and self._worst_lag() > self._limits.loop_lag
+        self._late_ticks = self._late_ticks + 1 if is_late else 0
+        if self._late_ticks >= LAG_SECONDS or (is_late and self._lagged_at is not None):
             self._lagged_at = now
         elif self._lagged_at is not None and now - self._lagged_at >= LAG_HOLD:
             self._lagged_at = None

@@ -2,7 +2,7 @@
 
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 import flux
@@ -16,6 +16,7 @@ from flux.telemetry.snapshot import (
     ReaderSnapshot,
     RtpSnapshot,
     ServerSnapshot,
+    SessionSnapshot,
     SourceSnapshot,
     StreamSnapshot,
     TrackSnapshot,
@@ -53,6 +54,8 @@ class Collector:
         self.rtp_sources: dict[str, RtpFigures] = {}
         self.phase: Callable[[], str] = lambda: Phase.STARTING
         self.listeners: Callable[[], Sequence[ListenerSnapshot]] = tuple
+        self.http_refusals: Callable[[], Mapping[str, int]] = dict
+        self.http_connections: Callable[[], int] = int
         bus.subscribe(ReaderJoined, self._joined)
 
     def _joined(self, event: ReaderJoined) -> None:
@@ -74,13 +77,59 @@ class Collector:
             listeners=tuple(self.listeners()),
             loop_lag=self._loop_lag.snapshot(),
             joins={name: histogram.snapshot() for name, histogram in self._joins.items()},
+            http_refusals=dict(self.http_refusals()),
+            http_connections=self.http_connections(),
             events_dropped=self._bus.counters.dropped,
             event_faults=self._bus.counters.faults,
         )
 
-    def _stream(self, stream: Stream, now: float) -> StreamSnapshot:
-        declared = self._router.declared(stream.name)
-        readers = tuple(
+    def sessions(self) -> tuple[SessionSnapshot, ...]:
+        """Every reader and publisher."""
+        found: list[SessionSnapshot] = []
+        for stream in self._router.streams():
+            publisher = self._router.publisher(stream.name)
+            if publisher is not None:
+                declared = self._router.declared(stream.name)
+                found.append(
+                    SessionSnapshot(
+                        id=publisher.session,
+                        role="publisher",
+                        protocol=publisher.origin,
+                        stream=stream.name,
+                        since=publisher.since,
+                        state=declared.status.state if declared is not None else "",
+                        received_bytes=stream.received_bytes,
+                    )
+                )
+            found += [
+                SessionSnapshot(
+                    id=reader.id,
+                    role="reader",
+                    protocol=reader.protocol,
+                    stream=stream.name,
+                    address=reader.address,
+                    user_agent=reader.user_agent,
+                    since=reader.since,
+                    lag=reader.lag(),
+                    sent_bytes=reader.sent_bytes,
+                    dropped=reader.dropped,
+                )
+                for reader in stream.readers.values()
+            ]
+        return tuple(found)
+
+    def address_of(self, stream: str, session: str) -> str:
+        """The address of a reader; empty if it is not known."""
+        found = self._router.find(stream)
+        reader = found.readers.get(session) if found is not None else None
+        return reader.address if reader is not None else ""
+
+    def reader_list(self, name: str) -> tuple[ReaderSnapshot, ...]:
+        """The readers of one stream; empty if there is no such stream."""
+        stream = self._router.find(name)
+        if stream is None:
+            return ()
+        return tuple(
             ReaderSnapshot(
                 id=reader.id,
                 protocol=reader.protocol,
@@ -90,6 +139,9 @@ class Collector:
             )
             for reader in stream.readers.values()
         )
+
+    def _stream(self, stream: Stream, now: float) -> StreamSnapshot:
+        declared = self._router.declared(stream.name)
         source = None
         if declared is not None and declared.status.kind:
             status = declared.status
@@ -105,7 +157,7 @@ class Collector:
         return StreamSnapshot(
             name=stream.name,
             state=str(stream.state),
-            reason=stream.reason,
+            reason=stream.reason or ("no-key-frames" if stream.keyless else ""),
             origin=declared.origin if declared is not None else "publisher",
             source=source,
             tracks=tuple(map(_track, stream.inputs.values())),
@@ -114,10 +166,9 @@ class Collector:
             ready_since=stream.since if stream.state is State.READY else None,
             received_bytes=stream.received_bytes,
             received_bps=round(sum(state.bitrate_bps for state in stream.inputs.values())),
-            sent_bytes=stream.sent_bytes + sum(reader.sent_bytes for reader in readers),
-            readers=Counter(reader.protocol for reader in readers),
-            reader_list=readers,
-            drops=dict(stream.drops),
+            sent_bytes=stream.sent_bytes + sum(r.sent_bytes for r in stream.readers.values()),
+            readers=Counter(reader.protocol for reader in stream.readers.values()),
+            drops=_drops(stream),
             dropped_tracks=tuple(
                 DroppedTrack(track=track, kind=event.kind, codec=event.codec, output=event.output)
                 for (_, track), event in stream.dropped_tracks.items()
@@ -161,3 +212,16 @@ def _rtp(figures: RtpCounters) -> RtpSnapshot:
         reordered=figures.reordered,
         jitter=figures.jitter,
     )
+
+
+def _drops(stream: Stream) -> dict[str, int]:
+    """What was not passed on, by reason, from all the places that count."""
+    counts = dict(stream.drops)
+    for reason, count in (
+        ("gop-cache-overflow", stream.gop.overflows),
+        ("parameter-set-broken", sum(each.tracker.broken for each in stream.inputs.values())),
+        ("sender-report-implausible", stream.timeline.implausible_reports),
+    ):
+        if count:
+            counts[reason] = counts.get(reason, 0) + count
+    return counts

@@ -105,6 +105,15 @@ def _server_families(snapshot: ServerSnapshot) -> Iterator[Metric]:
     for protocol, histogram in sorted(snapshot.joins.items()):
         _add_histogram(joins, (protocol,), histogram)
     yield joins
+    yield GaugeMetricFamily(
+        "flux_http_connections", "Connections to the media listener.", snapshot.http_connections
+    )
+    refusals = CounterMetricFamily(
+        "flux_http_refusals", "Requests that the media listener refused.", labels=("reason",)
+    )
+    for reason, count in sorted(snapshot.http_refusals.items()):
+        refusals.add_metric((reason,), count)
+    yield refusals
     yield CounterMetricFamily(
         "flux_events_dropped", "Events that full bus subscriptions let go.", snapshot.events_dropped
     )

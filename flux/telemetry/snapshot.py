@@ -44,15 +44,33 @@ class TrackSnapshot:
     frames: int = 0  # since the stream began
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)  # as SessionSnapshot
 class ReaderSnapshot:
-    """One reader."""
+    """One reader. Read-only."""
 
     id: str
     protocol: str  # http-flv, hls, rtsp
     lag: float = 0.0  # seconds behind the live edge
     sent_bytes: int = 0
     dropped: int = 0  # chunks or frames skipped for it
+
+
+@dataclass(slots=True, kw_only=True)  # not frozen: there are thousands, made at once on the loop
+class SessionSnapshot:
+    """One reader or publisher, of any protocol. Read-only."""
+
+    id: str
+    role: str  # reader, publisher
+    protocol: str
+    stream: str
+    address: str = ""  # of the peer, without the port
+    user_agent: str = ""
+    since: float = 0.0  # Unix seconds
+    state: str = ""  # of a publisher: its source's state
+    lag: float = 0.0  # seconds behind the live edge
+    sent_bytes: int = 0
+    received_bytes: int = 0
+    dropped: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,6 +145,8 @@ class ServerSnapshot:
     listeners: tuple[ListenerSnapshot, ...] = ()
     loop_lag: HistogramSnapshot | None = None  # seconds
     joins: Mapping[str, HistogramSnapshot] = field(default_factory=dict)  # protocol -> seconds
+    http_refusals: Mapping[str, int] = field(default_factory=dict)  # reason -> requests
+    http_connections: int = 0  # on the media listener
     events_dropped: int = 0  # by full bus subscriptions
     event_faults: int = 0  # bus handlers that raised
 

@@ -44,6 +44,7 @@ QUALITY = 3  # quantiser of the encoder: 2 is best, 31 worst
 READ_BYTES = 1 << 18
 
 NO_PICTURE = "snapshot-no-picture"
+DAMAGED = "snapshot-damaged"
 BAD_CODEC = "snapshot-codec"
 TOO_LARGE = "snapshot-too-large"
 
@@ -85,6 +86,8 @@ def decode(codec: str, configuration: Sequence[bytes], payload: Sequence[bytes])
         raise NoPicture(NO_PICTURE) from None
     if not frames:
         raise NoPicture(NO_PICTURE)
+    if frames[0].is_corrupt:  # what is missing was made up: the picture before shows more
+        raise NoPicture(DAMAGED)
     aspect = context.sample_aspect_ratio
     return Picture(frames[0], aspect if aspect else Fraction(1))
 

@@ -78,7 +78,8 @@ class Segmenter:
         self._playlists: tuple[Playlist, Playlist] | None = None
         self.is_ended = False
         self.dropped = 0  # frames that came while waiting for a key frame
-        self._use_tracks(tracks)
+        self._use_tracks(self._choose(tracks))
+        self._left_out = tuple(track for track in tracks if track not in self._states)
 
     # -- frames in -------------------------------------------------------------------------
 
@@ -119,10 +120,13 @@ class Segmenter:
             state.has_data = True
 
     def set_tracks(self, tracks: Sequence[Track]) -> None:
-        """Another set of tracks or codecs from the next frame on: a break."""
-        self._break_timeline()
-        self._waits_since = None
-        self._use_tracks(tracks)
+        """Another set of tracks or codecs from the next frame on: a break, if any of it is ours."""
+        chosen = self._choose(tracks)
+        if tuple(chosen.values()) != self.tracks:
+            self._break_timeline()
+            self._waits_since = None
+            self._use_tracks(chosen)
+        self._left_out = tuple(track for track in tracks if track not in self._states)
 
     def end(self) -> None:
         """The stream is over: what is open becomes the last segment, the playlist is closed."""
@@ -202,14 +206,17 @@ class Segmenter:
 
     # -- inside ----------------------------------------------------------------------------
 
-    def _use_tracks(self, tracks: Sequence[Track]) -> None:
+    def _choose(self, tracks: Sequence[Track]) -> dict[Kind, Track]:
+        """The first track of each kind that the segments can carry."""
         chosen: dict[Kind, Track] = {}
         for track in tracks:
             if self._container.carries(track):
                 chosen.setdefault(track.kind, track)
+        return chosen
+
+    def _use_tracks(self, chosen: dict[Kind, Track]) -> None:
         self._lead = chosen.get(Kind.VIDEO, chosen.get(Kind.AUDIO))
         self._states = {track: _TrackState(track, self._lead) for track in chosen.values()}
-        self._left_out = tuple(track for track in tracks if track not in self._states)
         self._container.set_tracks(tuple(self._states))
         has_video = Kind.VIDEO in chosen
         self._needs_key = has_video

@@ -5,7 +5,8 @@ from collections.abc import Iterator
 import pytest
 from pydantic import BaseModel, ValidationError
 
-from config.schema import Config, FanoutSection, HlsSection, Section, with_source
+from config.schema import Config, FanoutSection, HlsSection, with_source
+from config.section import Section
 from config.sources.file import default_text, load_bytes, load_default
 
 
@@ -18,7 +19,7 @@ def every_key(model: type[BaseModel], path: str = "") -> Iterator[str]:
 
 
 def dump(section: BaseModel) -> dict[str, object]:
-    return section.model_dump(exclude={"streams"})
+    return section.model_dump(mode="json", exclude={"streams"})
 
 
 def uncommented(text: str) -> str:
@@ -54,7 +55,9 @@ def test_the_default_file_names_every_key() -> None:
 def test_the_default_is_a_test_card_on_demand() -> None:
     config = load_default()
     assert list(config.streams) == ["demo"]
-    assert config.streams["demo"].source.scheme == "testcard"
+    source = config.streams["demo"].source
+    assert source is not None
+    assert source.scheme == "testcard"
     assert config.streams["demo"].on_demand
     assert config.listeners.api.address.is_loopback
 

@@ -43,6 +43,7 @@ def test_a_password_is_never_shown(user: str, password: str) -> None:
 
 def test_a_source_url_shows_itself_without_credentials() -> None:
     stream = StreamSection(source=SourceUrl.parse("rtsp://admin:hunter2@cam/1"))
+    assert stream.source is not None
     assert stream.source.reveal() == "rtsp://admin:hunter2@cam/1"
     for shown in (
         str(stream.source),

@@ -20,9 +20,15 @@ from config.schema import Config
 from config.sources.file import load_bytes
 from flux.api import models
 from flux.api.routes import Api
+from flux.app.streams import StreamRegistry
 from flux.cli import app
+from flux.core.bus import Bus
+from flux.core.children import Children
+from flux.core.looplag import LoopLag
 from flux.telemetry import metrics
+from flux.telemetry.collect import Collector
 from flux.telemetry.eventlog import event_word
+from media.router import Router
 from protocols.rtsp.exchange import status_reason
 from tests.support import reasons
 from tests.support.markdown import Page, Span, Table
@@ -78,7 +84,11 @@ def exposed_metrics() -> dict[str, tuple[str, ...]]:
 
 def routes() -> set[str]:
     """The routes of the API."""
-    paths = [route.path for route in Api(make_server).routes() if hasattr(route, "path")]
+    bus = Bus()
+    router = Router(bus.emit)
+    collector = Collector(router, bus, LoopLag())
+    registry = StreamRegistry(Config(), router, Children(bus.emit), collector, bus.emit)
+    paths = [route.path for route in Api(collector, registry, bus).routes()]
     return {re.sub(r"\{(\w+):[^}]*\}", r"{\1}", path) for path in paths}
 
 
@@ -312,7 +322,7 @@ def test_all_metrics_are_told() -> None:
 
 
 def test_all_routes_are_told() -> None:
-    assert any("route" in table.header for table in page("docs/operations.md").tables)
+    assert any("route" in table.header for table in page("docs/api.md").tables)
 
 
 def statuses(table: Table) -> dict[str, int]:
@@ -328,8 +338,8 @@ def untold(told: Mapping[str, int], code: Mapping[str, int]) -> set[tuple[str, i
 
 REFUSALS = [
     ("docs/http.md", ("flux/bridges/http", "flux/bridges/hls"), ("refuse", "fail", "PeerError")),
-    ("docs/http.md", ("media/router.py",), ("on_failed",)),
-    ("docs/operations.md", ("flux/api",), ("ApiProblem",)),
+    ("docs/http.md", ("media/router.py",), ("on_failed", "_tell_failed")),
+    ("docs/api.md", ("flux/api",), ("ApiProblem",)),
 ]
 
 

@@ -1,6 +1,8 @@
 """The command line and its banner."""
 
 import asyncio
+import json
+import os
 import subprocess
 import sys
 import types
@@ -71,7 +73,9 @@ def test_run_takes_options(served: list[tuple[Config, str]]) -> None:
     assert result.exit_code == 0, result.output
     config, loop = served[0]
     assert list(config.streams) == ["demo", "live/a", "b"]
-    assert config.streams["live/a"].source.reveal() == "rtsp://u:p@h/x?a=b"
+    source = config.streams["live/a"].source
+    assert source is not None
+    assert source.reveal() == "rtsp://u:p@h/x?a=b"
     assert (config.log.level, config.loop) == ("debug", "asyncio")
     assert loop.startswith("asyncio")
     assert "u:p" not in result.output
@@ -158,3 +162,97 @@ def test_the_banner_tells_where_to_look_and_who_may() -> None:
     assert "and 6 more" in banner(many)
     assert "hunter2" not in banner(many)
     assert "--pull" in banner(Config())
+
+
+def test_the_banner_knows_pages_patterns_and_streams_that_wait() -> None:
+    streams = {"cam": {}, "live/*": {"source": "rtsp://h/$1"}, "all": {}}
+    text = banner(Config.model_validate({"streams": streams}))
+    assert "cam (waits for a publisher)" in text
+    assert "browser  http://localhost:8888/cam/\n" in text
+    assert "names that match live/*, all" in text
+    assert "/live/*" not in text
+    closed = Config.model_validate({"streams": streams, "player": {"enabled": False}})
+    assert "http://localhost:8888/cam/index.m3u8 (where it plays HLS itself" in banner(closed)
+
+
+def test_help_loads_nothing_heavy() -> None:
+    """What makes `flux --help` slow is imports, and those can be seen on a busy machine, too."""
+    code = (
+        "import sys\n"
+        "from flux.cli import app\n"
+        "try:\n    app(['--help'])\nexcept SystemExit:\n    pass\n"
+        "print(*sorted({name.partition('.')[0] for name in sys.modules}), file=sys.stderr)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, timeout=60, check=True)
+    loaded = set(done.stderr.decode().split())
+    assert "typer" in loaded
+    assert not loaded & {"aiohttp", "av", "numpy", "pydantic", "structlog", "uvloop", "yaml"}
+
+
+@pytest.mark.parametrize("command", ["run", "check-config", "probe", "streams", "sessions", "kick"])
+def test_every_command_explains_itself_and_has_json(command: str) -> None:
+    result = runner.invoke(app, [command, "--help"])
+    assert result.exit_code == 0
+    assert "--json" in result.stdout
+
+
+def test_the_version_as_json() -> None:
+    result = runner.invoke(app, ["version", "--json"])
+    assert json.loads(result.stdout)["version"] == flux.__version__
+
+
+def test_a_good_file_as_json(tmp_path: Path) -> None:
+    file = tmp_path / "f.yaml"
+    file.write_text("streams: {cam: {source: 'rtsp://host/x'}}\n")
+    result = runner.invoke(app, ["check-config", str(file), "--json"])
+    assert result.exit_code == 0
+    assert json.loads(result.stdout) == {
+        "file": str(file), "good": True, "streams": 1, "problems": [],
+    }  # fmt: skip
+
+
+def test_a_wrong_file_as_json(tmp_path: Path) -> None:
+    file = tmp_path / "f.yaml"
+    file.write_text("strems: {}\nlog: {level: loud}\n")
+    result = runner.invoke(app, ["check-config", str(file), "--json"])
+    assert result.exit_code == EXIT_CONFIG
+    answer = json.loads(result.stdout)
+    assert answer["good"] is False
+    assert [problem["line"] for problem in answer["problems"]] == [1, 2]
+    assert [problem["path"] for problem in answer["problems"]] == ["strems", "log.level"]
+
+
+def test_run_with_json_logs_json_and_shows_no_banner(served: list[tuple[Config, str]]) -> None:
+    result = runner.invoke(app, ["run", "--json"], env={"FLUX_CONFIG": ""})
+    assert result.exit_code == 0
+    assert served[0][0].log.format == "json"
+    assert "VLC" not in result.output
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion(shell: str) -> None:
+    script = subprocess.run(
+        [sys.executable, "-m", "flux", "--show-completion", shell],
+        capture_output=True,
+        text=True,
+        timeout=30,
+        env={**os.environ, "_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION": "1"},
+    )
+    assert script.returncode == 0
+    assert "complet" in script.stdout.lower()
+
+
+def test_the_shell_is_offered_the_commands() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", "from flux.cli import app; app(prog_name='flux')"],
+        capture_output=True,
+        text=True,
+        timeout=30,
+        env={
+            **os.environ,
+            "_FLUX_COMPLETE": "complete_bash",
+            "COMP_WORDS": "flux s",
+            "COMP_CWORD": "1",
+        },
+    )
+    assert done.stdout.split() == ["streams", "sessions"]

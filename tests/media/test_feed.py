@@ -4,7 +4,7 @@ from media.feed import Feed
 from media.feed_reader import FeedOptions, FeedReader
 from media.frame import Frame
 from media.track import AAC, H264, Kind, Track
-from tests.support.virtual import MemorySink, VirtualScheduler
+from tests.support.virtual import CostlySink, LineSink, MemorySink, VirtualScheduler
 
 VIDEO = Track(0, Kind.VIDEO, H264, 90_000)
 AUDIO = Track(1, Kind.AUDIO, AAC, 48_000)
@@ -249,3 +249,165 @@ def test_lag_counts_what_the_sink_holds() -> None:
     assert rig.feed.lag(reader) < 0.1
     sink.held = 50_000
     assert 1.0 < rig.feed.lag(reader) < 3.0
+
+
+def test_a_joiner_between_a_key_frame_and_its_flush_starts_at_that_key_frame() -> None:
+    rig = Rig()
+    old = [MemorySink() for _ in range(400)]
+    for sink in old:
+        rig.feed.attach(sink)
+    rig.send("K0", key=True, step=0.2)
+    rig.feed.frame(rig.frame("p"))
+    rig.scheduler.run(0.01)
+    rig.feed.frame(rig.frame("p-lost"))
+    rig.feed.frame(rig.frame("K1", key=True))  # not handed out yet: the window is open
+    joiner = MemorySink()
+    rig.feed.attach(joiner)
+    assert joiner.data == b"HEAD K1 "
+    rig.feed.frame(rig.frame("q"))
+    rig.scheduler.run(1.0)
+    rig.send("r", step=1.0)
+    assert joiner.data == b"HEAD K1 q r "
+    assert {sink.data for sink in old} == {b"HEAD K0 p p-lost K1 q r "}
+
+
+def test_joiners_in_the_middle_of_a_sliced_flush_miss_and_repeat_nothing() -> None:
+    rig = Rig()
+    for _ in range(400):
+        rig.feed.attach(CostlySink(rig.scheduler, 50e-6))
+    rig.send("K0", key=True, step=0.2)
+    late: list[MemorySink] = []
+
+    def join() -> None:
+        late.append(MemorySink())
+        rig.feed.attach(late[-1])
+        rig.feed.frame(rig.frame(f"f{len(late)}", key=len(late) == 7))
+        if len(late) < 12:
+            rig.scheduler.call_soon(join)
+
+    rig.feed.frame(rig.frame("f0"))
+    rig.scheduler.run(0.1)
+    rig.scheduler.call_soon(join)
+    rig.scheduler.run(1.0)
+    assert len(late) == 12
+    for number, sink in enumerate(late):
+        after = [b"f%d" % n for n in range(7 if number >= 7 else 0, 13)]
+        expected = after if number >= 7 else [b"K0", *after]
+        assert sink.data.split() == [b"HEAD", *expected], number
+
+
+def test_no_turn_is_long_however_large_the_chunks_and_many_the_readers() -> None:
+    rig = Rig(low_mark=0.1, lag_bound=60.0)
+    sinks = [CostlySink(rig.scheduler, 120e-6) for _ in range(400)]
+    for sink in sinks:
+        rig.feed.attach(sink)
+    for number in range(10):  # in step
+        rig.send("x" * 70_000, key=number == 0)
+    for sink in sinks:
+        sink.stalled = True
+    for _ in range(10):
+        rig.send("y" * 70_000)
+    for sink in sinks:
+        sink.stalled, sink.held = False, 0
+    rig.send("z")  # all of them catch up
+    rig.scheduler.run(1.0)
+    rig.feed.frame(rig.frame("last"))
+    rig.scheduler.run(1.0)
+    assert {len(sink.data) for sink in sinks} == {5 + 10 * 70_001 * 2 + 2 + 5}
+    rig.scheduler.call_soon(lambda: rig.feed.close("over"))
+    rig.scheduler.run(1.0)
+    assert {sink.ended for sink in sinks} == {"over"}
+    assert rig.scheduler.longest_turn < 0.005
+
+
+def test_a_joiner_of_a_long_gop_on_a_modest_line_loses_nothing() -> None:
+    rig = Rig(lag_bound=3.0)
+    rig.feed.attach(MemorySink())
+    for number in range(250):  # ten seconds, 100 kB/s
+        rig.send(f"{number}-" + "x" * 4000, key=number == 0)
+    joiner = LineSink(rig.scheduler, 300_000)
+    reader = rig.feed.attach(joiner)
+    for number in range(250, 750):
+        rig.send(f"{number}-" + "x" * 4000, key=number == 255)
+    assert reader.skips == 0
+    words = [int(word.split(b"-")[0]) for word in joiner.data.split()[1:]]
+    assert words == list(range(words[-1] + 1))
+    assert words[-1] > 740
+    joiner.stalled = True
+
+
+def test_a_joiner_whose_line_is_too_slow_skips_at_last() -> None:
+    rig = Rig(lag_bound=3.0)
+    rig.feed.attach(MemorySink())
+    for number in range(250):
+        rig.send(f"{number}-" + "x" * 4000, key=number % 50 == 0)
+    reader = rig.feed.attach(LineSink(rig.scheduler, 50_000))
+    for number in range(250, 750):
+        rig.send(f"{number}-" + "x" * 4000, key=number % 50 == 0)
+    assert reader.skips > 0
+
+
+def test_frames_that_a_format_leaves_out_cause_no_empty_writes() -> None:
+    rig = Rig()
+    good, slow = MemorySink(), MemorySink()
+    rig.feed.attach(good)
+    rig.feed.attach(slow)
+    rig.send("K", key=True)
+    slow.stalled = True
+    for _ in range(4):
+        rig.send("p" + "x" * 70_000)
+    writes = len(good.writes)
+    rig.feed.frame(Frame(Track(7, Kind.DATA, "rtp/x", 1000), 0, 0, 0, 0.0, True, False, None, ()))
+    rig.scheduler.run(0.1)
+    assert len(good.writes) == writes
+
+
+def test_a_gop_from_before_a_gap_is_no_start_for_joiners() -> None:
+    rig = Rig()
+    rig.feed.attach(MemorySink())
+    rig.send("K0", key=True)
+    rig.time += 8.0  # the source was away
+    first = rig.frame("p-of-an-unknown-picture")
+    first.discontinuity = True
+    rig.feed.frame(first)
+    rig.scheduler.run(0.1)
+    joiner = MemorySink()
+    rig.feed.attach(joiner)
+    rig.send("p")
+    rig.send("K1", key=True)
+    assert joiner.data == b"HEAD K1 "
+
+
+def test_a_sink_that_fails_hurts_nobody_else() -> None:
+    class Dead(MemorySink):
+        def write(self, data: bytes) -> None:
+            if self.writes:
+                raise RuntimeError("the handler is closed")
+            super().write(data)
+
+    rig = Rig()
+    sinks = [MemorySink(), Dead(), MemorySink()]
+    for sink in sinks:
+        rig.feed.attach(sink)
+    rig.send("K", key=True)
+    rig.send("p")
+    assert [sink.data for sink in sinks] == [b"HEAD K p ", b"HEAD ", b"HEAD K p "]
+    assert sinks[1].ended == "peer-closed"
+    assert rig.feed.readers == 2
+
+
+def test_sound_goes_on_for_a_waiting_reader_whose_key_frame_the_log_let_go() -> None:
+    rig = Rig(low_mark=0.01, lag_bound=1.0, log_seconds=1.5)
+    slow = MemorySink()
+    reader = rig.feed.attach(slow)
+    slow.stalled = True
+    big = "x" * 70_000
+    for number in range(70):
+        rig.send(f"p{number}" + big, key=number in (0, 20))
+    assert reader.skips == 1
+    taken = len(slow.writes)
+    slow.stalled, slow.held = False, 0
+    rig.send("p")
+    rig.send("a", audio=True)
+    rig.send("K", key=True)
+    assert b"".join(slow.writes[taken:]) == b"a AGAIN K "

@@ -1,9 +1,12 @@
 """The router: demand, waiting, timeouts, publishers, the end."""
 
+from collections.abc import Callable
+
 import pytest
 
 from flux.base.errors import PeerError
 from media.codecs.g711 import G711Parameters
+from media.events import PublisherStopped, ReaderFailed
 from media.publisher import Publisher
 from media.router import Lease, Router
 from media.stream import State, Stream, StreamOptions
@@ -164,3 +167,118 @@ def test_closing_ends_sources_and_waiting_readers() -> None:
     assert rig.source.calls == ["start", "server-stopping"]
     assert rig.router.find("cam") is not None
     assert [s.state for s in rig.router.streams()] == [State.CLOSED]
+
+
+def test_after_the_end_nobody_is_let_in_and_no_source_starts_again() -> None:
+    rig = Rig(on_demand=True)
+    rig.open(0.0)
+    rig.publish(0.5)
+    rig.router.close(1.0)
+    calls = list(rig.source.calls)
+    with pytest.raises(PeerError, match="server-stopping"):  # players come back at once
+        rig.open(1.1)
+    with pytest.raises(PeerError, match="server-stopping"):
+        rig.router.publish("cam", SOUND, now=1.2, origin="config")
+    assert rig.source.calls == calls
+
+
+def test_a_reader_with_a_fault_leaves_no_lease_and_hurts_no_other() -> None:
+    def faulty(stream: Stream) -> None:
+        raise ValueError(stream.name)
+
+    def fail(reason: str, status: int) -> None:
+        rig.failed.append((reason, status))
+
+    rig = Rig(on_demand=True)
+    for on_ready in (faulty, rig.ready.append, faulty, rig.ready.append):
+        rig.router.open("cam", on_ready, fail, 0.0)
+    rig.publish(1.0)
+    assert len(rig.ready) == 2
+    assert rig.failed == [("internal-error", 500)] * 2
+    assert rig.router.leases("cam") == 2
+    lease = rig.router.open("cam", faulty, fail, 2.0)
+    assert lease.closed
+    assert rig.router.leases("cam") == 2
+    assert sum(isinstance(event, ReaderFailed) for event in rig.events) == 3
+
+
+def test_many_who_wait_are_served_in_several_turns() -> None:
+    rig = Rig(on_demand=True)
+    turns: list[Callable[[], None]] = []
+    rig.router.defer = turns.append
+    leases = [rig.open(0.0) for _ in range(100)]
+    rig.publish(1.0)
+    assert 0 < len(rig.ready) < 30
+    leases[-1].close()
+    while turns:
+        served = len(rig.ready)
+        turns.pop(0)()
+        assert len(rig.ready) - served < 30
+    assert len(rig.ready) == 99
+
+
+def test_who_still_waits_when_the_source_goes_waits_on() -> None:
+    rig = Rig(on_demand=True)
+    turns: list[Callable[[], None]] = []
+    rig.router.defer = turns.append
+    for _ in range(100):
+        rig.open(0.0)
+    publisher = rig.publish(1.0)
+    served = len(rig.ready)
+    publisher.close("peer-closed", 1.1)
+    while turns:
+        turns.pop(0)()
+    assert len(rig.ready) == served
+    rig.publish(2.0)
+    while turns:
+        turns.pop(0)()
+    assert len(rig.ready) == 100
+
+
+def test_a_name_without_a_source_is_idle_when_its_publisher_has_gone() -> None:
+    events: list[object] = []
+    router = Router(events.append)
+    router.declare("pushed", StreamOptions())
+    stream = router.find("pushed")
+    assert stream is not None
+    publisher = router.publish("pushed", SOUND, now=1.0, origin="rtsp")
+    publisher.write(publisher.tracks[0], 0, (bytes(160),), 1.0)
+    publisher.close("peer-closed", 2.0)
+    assert stream.state is State.IDLE
+    publisher = router.publish("pushed", SOUND, now=3.0, origin="rtsp")
+    publisher.write(publisher.tracks[0], 0, (bytes(160),), 3.0)
+    stream.readers["r"] = object()  # type: ignore[assignment]  # only counted here
+    publisher.close("peer-closed", 4.0)
+    assert str(stream.state) == "lost"
+    router.tick(14.1, 0.0)
+    assert str(stream.state) == "idle"
+
+
+def test_whoever_publishes_is_told_that_somebody_else_ended_it() -> None:
+    rig = Rig(on_demand=False)
+    publisher = rig.publish(1.0)
+    told: list[str] = []
+    publisher.on_ended = told.append
+    assert rig.router.kick(publisher.session, 2.0)
+    assert told == ["kicked"]
+    own = rig.publish(3.0)
+    own.on_ended = told.append
+    own.finish("peer-closed", 4.0)
+    assert told == ["kicked"]
+
+
+def test_a_deleted_stream_says_that_its_publisher_has_stopped() -> None:
+    rig = Rig(on_demand=False)
+    rig.publish(1.0)
+    rig.router.remove("cam", "stream-deleted", 2.0)
+    stopped = [event for event in rig.events if isinstance(event, PublisherStopped)]
+    assert [event.reason for event in stopped] == ["stream-deleted"]
+
+
+def test_a_stream_made_at_run_time_knows_the_wall_clock_from_its_first_frame() -> None:
+    rig = Rig(on_demand=False)
+    rig.router.tick(10.0, 1_700_000_000.0)
+    rig.router.declare("late", StreamOptions())
+    stream = rig.router.find("late")
+    assert stream is not None
+    assert stream.timeline.wall_offset == 1_700_000_000.0

@@ -6,7 +6,7 @@ from flux.base.errors import StateError
 from media.codecs.aac import AacParameters
 from media.codecs.g711 import G711Parameters
 from media.codecs.h264 import H264Parameters
-from media.events import KeyFramesMissing, StreamStateChanged
+from media.events import KeyFramesMissing, OutputFailed, StreamStateChanged
 from media.frame import NO_TIME, Frame
 from media.publisher import Publisher
 from media.stream import State, Stream, StreamOptions
@@ -58,6 +58,9 @@ class Rig:
 
     def state(self) -> State:
         return self.stream.state
+
+    def is_keyless(self) -> bool:
+        return self.stream.keyless
 
     def begin(self, *descriptions: TrackDescription) -> Publisher:
         tracks = self.stream.begin(descriptions, self.now)
@@ -208,3 +211,128 @@ def test_rates_are_measured() -> None:
     assert state.frames_per_second == pytest.approx(25, abs=0.5)
     assert state.bitrate_bps == pytest.approx(25 * 4 * 8, rel=0.05)
     assert state.key_interval == pytest.approx(0.4)
+
+
+class FaultySink(Sink):
+    """An output with a fault in it."""
+
+    name = "faulty"
+
+    def frame(self, frame: Frame) -> None:
+        raise ValueError("a fault")
+
+    def close(self, reason: str) -> None:
+        super().close(reason)
+        raise ValueError("another fault")
+
+
+def data() -> TrackDescription:
+    return TrackDescription(Kind.DATA, "rtp/vnd.onvif.metadata", 90_000)
+
+
+def test_a_fault_in_one_output_hurts_neither_the_others_nor_the_source() -> None:
+    rig = Rig()
+    publisher = rig.begin(h264())
+    rig.pictures(publisher, 1)
+    bad, good = FaultySink(), Sink()
+    rig.stream.outputs |= {"faulty": bad, "memory": good}
+    rig.pictures(publisher, 10)
+    assert len(good.frames) == 10
+    assert bad.closed == "output-fault"
+    assert list(rig.stream.outputs) == ["memory"]
+    assert rig.stream.drops["output-fault"] == 1
+    told = [event.error for event in rig.events if isinstance(event, OutputFailed)]
+    assert [error.partition(" at ")[0] for error in told] == [
+        "ValueError('a fault')",
+        "ValueError('another fault')",
+    ]
+    assert all("test_stream.py:" in error for error in told)
+
+
+def test_a_fault_at_the_end_of_one_output_does_not_keep_the_others_open() -> None:
+    rig = Rig()
+    publisher = rig.begin(h264())
+    rig.pictures(publisher, 1)
+    good = Sink()
+    rig.stream.outputs |= {"faulty": FaultySink(), "memory": good}
+    rig.stream.release("source-lost", rig.now)
+    assert good.closed == "source-lost"
+    assert rig.state() is State.STARTING
+
+
+def test_a_data_track_neither_delays_the_start_nor_changes_the_tracks_later() -> None:
+    rig = Rig()
+    publisher = rig.begin(h264(), data())
+    rig.pictures(publisher, 1)
+    assert rig.state() is State.READY
+    sink = Sink()
+    rig.stream.outputs["memory"] = sink
+    rig.pictures(publisher, 100)
+    publisher.write(publisher.tracks[1], 0, (b"<motion/>",), rig.now)
+    assert sink.track_changes == []
+    assert sink.frames[-1].payload == (b"<motion/>",)
+
+
+def test_data_alone_starts_nothing_where_there_is_video() -> None:
+    rig = Rig()
+    publisher = rig.begin(TrackDescription(Kind.VIDEO, H264, 90_000), data())
+    publisher.write(publisher.tracks[1], 0, (b"<motion/>",), rig.now)
+    rig.stream.tick(rig.now + 3.0, 0.0)
+    assert rig.state() is State.WAITING
+
+
+def test_an_endless_gop_lets_readers_start_when_the_cache_gave_up() -> None:
+    rig = Rig()
+    publisher = rig.begin(h264())
+    rig.pictures(publisher, 499, key_every=1000)  # one key frame at the very start
+    assert not rig.is_keyless()
+    rig.pictures(publisher, 10, key_every=0)
+    assert len(rig.stream.gop) == 0  # longer than it may be
+    assert rig.is_keyless()
+    assert rig.events_of(KeyFramesMissing) == [KeyFramesMissing("cam")]
+    rig.pictures(publisher, 1)
+    assert not rig.is_keyless()
+
+
+def test_nothing_from_before_the_return_is_kept_for_joiners() -> None:
+    rig = Rig()
+    publisher = rig.begin(h264())
+    rig.pictures(publisher, 25)
+    rig.stream.readers["r"] = object()  # type: ignore[assignment]  # only counted here
+    rig.stream.lose("peer-closed", rig.now, hold=True)
+    rig.now += 5.0
+    again = rig.begin(h264())
+    rig.pictures(again, 5, key_every=0)  # it returns in the middle of a GOP
+    assert rig.stream.gop.frames() == ()
+    rig.pictures(again, 2)
+    assert [frame.key for frame in rig.stream.gop.frames()] == [True, False]
+
+
+def test_an_output_that_outlives_a_change_of_tracks_gets_the_frames_from_the_first_on() -> None:
+    rig = Rig()
+    publisher = rig.begin(h264())
+    rig.pictures(publisher, 25)
+    sink = Sink()
+    rig.stream.outputs["memory"] = sink
+    rig.stream.readers["r"] = object()  # type: ignore[assignment]  # only counted here
+    rig.stream.lose("peer-closed", rig.now, hold=True)
+    sink.frames.clear()
+    again = rig.begin(h264(), aac())
+    rig.pictures(again, 3)
+    assert sink.frames == []  # the sound has not spoken yet
+    again.write(again.tracks[1], 0, (b"aac",), rig.now)
+    assert sink.track_changes == [again.tracks]
+    assert [frame.payload for frame in sink.frames] == [(IDR,), (SLICE,), (SLICE,), (b"aac",)]
+
+
+def test_a_publisher_that_has_ended_moves_no_clocks() -> None:
+    rig = Rig()
+    publisher = rig.begin(h264(), aac())
+    publisher.close("source-stopped", rig.now)
+    publisher.anchor({publisher.tracks[0]: 0, publisher.tracks[1]: 48_000})
+    publisher.sender_report(publisher.tracks[0], 1 << 32, 0, rig.now)
+    again = rig.begin(h264(), aac())
+    publisher.anchor({again.tracks[0]: 0, again.tracks[1]: 48_000})
+    again.write(again.tracks[0], 0, (IDR,), rig.now)
+    again.write(again.tracks[1], 0, (b"aac",), rig.now)
+    assert [frame.pts for frame in rig.stream.gop.frames()] == [0, 0]

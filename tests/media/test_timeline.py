@@ -1,6 +1,8 @@
 """The timeline: alignment, jumps, returning sources, slewing, capture time."""
 
 import itertools
+import random
+import time
 
 from flux.base.units import NTP_SECOND, unix_from_ntp
 from media.frame import NO_TIME
@@ -202,3 +204,189 @@ def test_times_never_step_back() -> None:
         for index, source in enumerate([0, 960, 960, 500, 1920, 1_000_000_000, 5])
     ]
     assert all(a < b for a, b in itertools.pairwise(dts))
+
+
+def test_a_stall_in_a_stream_with_b_frames_is_no_jump() -> None:
+    video, _ = make_tracks()
+    timeline = Timeline()
+    timeline.begin((video,), 0.0)
+    order = [0, 3, 1, 2]
+    order += [3 * group + number for group in range(1, 80) for number in (3, 1, 2)]
+    stalled = 122  # in decode order: a B picture comes first after the stall
+    assert order[stalled] < order[stalled - 1]
+    for position, number in enumerate(order):
+        arrived = position / FPS if position < stalled else 20.0 + position / 1000
+        timeline.place(video, number * STEP, NO_TIME, arrived)
+        assert timeline.jump is None, position
+
+
+def test_a_step_back_that_is_no_reordering_is_taken_out() -> None:
+    for back in (1.2, 2.0, 2.9):
+        run = Run(Timeline(), make_tracks(), at=10.0)
+        before = run.send(50.0, 5.0)
+        after = run.send(55.0 - back, 5.0)
+        assert [row[3] for row in after] == [True] + [False] * (len(after) - 1), back
+        assert all(apart(row) < 0.001 for row in after), back
+        assert 0.03 < after[0][0] - before[-1][0] < 0.05, back
+        steps = [b[0] - a[0] for a, b in itertools.pairwise(after)]
+        assert all(abs(step - 1 / FPS) < 1e-6 for step in steps), back
+
+
+def test_tracks_stay_together_over_jumps_that_only_one_of_them_shows() -> None:
+    sizes = [3.0 + n / 1000 for n in range(-50, 51, 5)] + [
+        -1.0 - n / 1000 for n in range(-60, 61, 5)
+    ]
+    for size in sizes:
+        video, audio = make_tracks()
+        timeline = Timeline()
+        timeline.begin((video, audio), 0.0)
+        chance = random.Random(7)
+        v = a = 0
+        for number in range(20 * FPS):
+            t = number / FPS
+            source = 100 + t + (size if t >= 10 else 0)
+            late = chance.random() * 0.03
+            v, _, _ = timeline.place(video, round(source * 90_000), NO_TIME, t + late)
+            late = chance.random() * 0.03
+            a, _, _ = timeline.place(audio, round(source * 48_000), NO_TIME, t + late)
+        assert abs(v / 90_000 - a / 48_000) < 0.05, size
+
+
+def test_endless_jumps_of_one_track_cost_no_more_each_time() -> None:
+    video, audio = make_tracks()
+    timeline = Timeline()
+    timeline.begin((video, audio), 0.0)
+    for number in range(20_000):  # only the video's clock is mad
+        t = number / FPS
+        timeline.place(video, number * STEP + number * 900_000, NO_TIME, t)
+        timeline.place(audio, round(t * 48_000), NO_TIME, t)
+    began = time.process_time()
+    timeline.place(audio, 1 << 60, NO_TIME, 20_000 / FPS)
+    assert timeline.jump is not None
+    assert time.process_time() - began < 0.2  # seconds, if 20,000 corrections were searched
+
+
+def test_tracks_align_again_after_a_jump_of_one_of_them() -> None:
+    video, audio = make_tracks()
+    timeline = Timeline()
+    timeline.begin((video, audio), 0.0)
+    offset = 0.0
+    for number in range(120 * FPS):
+        t = number / FPS
+        late = 90_000 * 100 if t >= 10 else 0  # the video alone begins anew
+        v, _, _ = timeline.place(video, round(t * 90_000) + late, NO_TIME, t)
+        a, _, _ = timeline.place(audio, round(t * 48_000), NO_TIME, t + 0.1)
+        if number % (5 * FPS) == 0 and t > 20:
+            ntp = round((1000 + t) * NTP_SECOND)
+            timeline.sender_report(video, ntp, round(t * 90_000) + late)
+            timeline.sender_report(audio, ntp, round(t * 48_000))
+        offset = a / 48_000 - v / 90_000
+    assert abs(offset) < 0.002
+
+
+def test_what_was_slewing_does_not_leap_with_a_jump() -> None:
+    video, audio = make_tracks()
+    timeline = Timeline()
+    timeline.begin((video, audio), 0.0)
+    offsets = []
+    for number in range(20 * FPS):
+        t = number / FPS
+        jump = 5_000 if t >= 5 else 0
+        v, _, _ = timeline.place(video, round((t + jump) * 90_000), NO_TIME, t)
+        a, _, _ = timeline.place(audio, round((t + jump) * 48_000), NO_TIME, t + 0.4)
+        if number == FPS:
+            timeline.sender_report(video, 1000 * NTP_SECOND, round(t * 90_000))
+            timeline.sender_report(audio, 1000 * NTP_SECOND, round(t * 48_000))
+        offsets.append(a / 48_000 - v / 90_000)
+    steps = [abs(b - a) for a, b in itertools.pairwise(offsets)]
+    assert max(steps) <= 0.005 / FPS + 2 / 48_000
+
+
+def test_reports_from_before_a_jump_align_nothing_after_it() -> None:
+    video, audio = make_tracks()
+    timeline = Timeline()
+    timeline.begin((video, audio), 0.0)
+    for number in range(60 * FPS):
+        t = number / FPS
+        jump = 8 if t >= 30 else 0  # implausible offsets begin at 10 s
+        v, _, _ = timeline.place(video, round((t + jump) * 90_000), NO_TIME, t)
+        a, _, _ = timeline.place(audio, round((t + jump) * 48_000), NO_TIME, t)
+        if number in (10 * FPS, 31 * FPS):
+            timeline.sender_report(
+                video, round((1000 + t) * NTP_SECOND), round((t + jump) * 90_000)
+            )
+        if number == 11 * FPS:  # the other's next report never comes
+            timeline.sender_report(audio, round((1000 + t) * NTP_SECOND), round(t * 48_000))
+        assert abs(v / 90_000 - a / 48_000) < 0.002, t
+
+
+def test_a_track_without_rtp_info_follows_one_that_began_late_after_its_own() -> None:
+    video, audio = make_tracks()
+    timeline = Timeline()
+    timeline.begin((video, audio), 50.0)
+    timeline.anchor({video: 1_000})  # and the video waits 2 s for its key frame
+    v, _, _ = timeline.place(video, 1_000 + 180_000, NO_TIME, 52.0)
+    a, _, _ = timeline.place(audio, 777, NO_TIME, 52.0)
+    assert abs(v / 90_000 - a / 48_000) < 0.001
+
+
+def test_a_track_that_starts_after_hours_of_drift_is_in_time() -> None:
+    video, audio = make_tracks()
+    timeline = Timeline()
+    timeline.begin((video, audio), 0.0)
+    fast = 1.0005  # the source's clock against ours
+    v = 0
+    for number in range(10 * 3600):
+        v, _, _ = timeline.place(video, round(number * fast * 90_000), NO_TIME, float(number))
+    a, _, _ = timeline.place(audio, 0, NO_TIME, 10 * 3600 - 1.0)
+    assert abs(v / 90_000 - a / 48_000) < 0.05
+
+
+def test_b_frames_slew_no_faster() -> None:
+    video, audio = make_tracks()
+    timeline = Timeline()
+    timeline.begin((audio, video), 0.0)  # the audio leads, the video has to follow
+    order = [0, *(4 * group + number for group in range(300) for number in (4, 2, 1, 3))]
+    offsets = []
+    for position, number in enumerate(order):
+        t = position / FPS
+        timeline.place(audio, round(t * 48_000), NO_TIME, t)
+        v, _, _ = timeline.place(video, number * STEP, NO_TIME, t + 0.5)
+        if position == FPS:
+            timeline.sender_report(audio, 1000 * NTP_SECOND, round(t * 48_000))
+            timeline.sender_report(video, 1000 * NTP_SECOND, position * STEP)
+        offsets.append(v / 90_000 - number / FPS)
+    moved = abs(offsets[-1] - offsets[FPS])
+    assert 0.2 < moved <= 0.005 * (len(order) - FPS) / FPS + 0.001
+
+
+def test_a_learned_reordering_depth_outlives_the_source() -> None:
+    quiet = VideoParameters(frame_rate_num=FPS, frame_rate_den=1, reorder_frames=None)
+    video = Track(0, Kind.VIDEO, H264, 90_000, quiet)
+    timeline = Timeline()
+    order = [0, *(3 * group + number for group in range(20) for number in (3, 1, 2))]
+    for run in range(2):
+        timeline.begin((video,), run * 10.0)
+        rows = [
+            timeline.place(video, number * STEP, NO_TIME, run * 10.0 + position / FPS)
+            for position, number in enumerate(order)
+        ]
+        late = [dts - pts for pts, dts, _ in rows if dts > pts]
+        assert run == 0 or late == []
+
+
+def test_drift_over_a_day_is_no_jump_and_capture_time_follows_the_wall() -> None:
+    for ppm in (-500, 500):
+        video, audio = make_tracks()
+        timeline = Timeline()
+        timeline.set_wall_offset(1_700_000_000.0)
+        timeline.begin((video, audio), 0.0)
+        rate = 1 + ppm / 1e6
+        ntp = v = a = 0
+        for t in range(86_400):
+            v, _, ntp = timeline.place(video, round(t * rate * 90_000), NO_TIME, float(t))
+            assert timeline.jump is None
+            a, _, _ = timeline.place(audio, round(t * rate * 48_000), NO_TIME, float(t))
+            assert timeline.jump is None
+        assert abs(v / 90_000 - a / 48_000) < 0.001
+        assert abs(unix_from_ntp(ntp) - 1_700_086_399.0) < 0.1

@@ -73,5 +73,7 @@ def make_server(
         listeners=listeners,
         loop_lag=LAG,
         joins={"http-flv": HistogramSnapshot((0.01, 0.1), (1, 1, 0), 0.06)},
+        http_refusals={"not-found": 3},
+        http_connections=7,
         events_dropped=4,
     )

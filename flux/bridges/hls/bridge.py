@@ -1,9 +1,11 @@
 """Answers playlists and segments on the media listener, and keeps the viewers' sessions.
 
 A request for a playlist that is not there yet is held: while an on-demand source starts, and until
-the segmenter has enough segments; players give up on a 404 (reference 5.4, row 49).
+the segmenter has enough segments; players give up on a 404 (reference 5.4, row 49). When it comes,
+thousands may wait for it: they are answered in slices.
 """
 
+import asyncio
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -12,10 +14,11 @@ from itertools import count
 
 from flux.base.errors import PeerError
 from flux.bridges.hls.output import OUTPUT_NAME, HlsOutput
-from flux.bridges.hls.session import HlsSession
+from flux.bridges.hls.session import PROTOCOL, HlsSession
 from flux.bridges.http.connection import HttpConnection
 from flux.bridges.http.request import Request
 from flux.bridges.http.response import CORS
+from flux.core.admission import Admission, Verdict
 from media.events import StreamStateChanged
 from media.hls.options import HlsOptions
 from media.hls.segmenter import MEDIA_PLAYLIST_NAME
@@ -32,6 +35,7 @@ PLAYLIST_HEADERS = (
 )
 SEGMENT_CACHE = ("Cache-Control", "public, max-age=3600, immutable")
 MAX_SESSIONS = 20_000
+SLICE = 0.002  # seconds of answers before the loop gets its turn
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,12 +64,14 @@ class HlsBridge:
     def __init__(
         self,
         router: Router,
+        admission: Admission,
         emit: Emit,
         options: HlsBridgeOptions,
         make_token: Callable[[], str],
         now: Callable[[], float] = time.monotonic,
     ) -> None:
         self._router = router
+        self._admission = admission
         self._emit = emit
         self._options = options
         self._make_token = make_token
@@ -73,7 +79,7 @@ class HlsBridge:
         self._numbers = count(1)
         self._sessions: dict[str, HlsSession] = {}
         self._viewers: Counter[str] = Counter()  # sessions by stream
-        self._held: list[_Held] = []
+        self._held: dict[Stream, dict[_Held, None]] = {}
         self._next: dict[str, tuple[int, int]] = {}  # by stream: where its URL goes on
         self._ended: dict[str, HlsOutput] = {}  # closed playlists that sessions may still ask for
 
@@ -95,21 +101,70 @@ class HlsBridge:
     def _answer_playlist(
         self, name: str, playlist: str, request: Request, connection: HttpConnection
     ) -> None:
-        stream = self._router.find(name)
+        stream = self._router.lookup(name)
         if stream is None:
             connection.refuse(404, "stream-not-found")
             return
         if request.method == "HEAD":
             connection.respond_head(PLAYLIST_HEADERS)
             return
-        now = request.arrived
-        session = self._session(stream, request, now)
-        if session is None:
+        session = self._sessions.get(request.query.get("s", ""))
+        if session is not None and session.closed:  # kicked
+            self._forget(session, "session-ended")
+            connection.refuse(*session.refusal())
+        elif session is not None and session.stream is stream:
+            session.asked_at = request.arrived
+            self._answer_or_hold(session, playlist, connection, request.arrived)
+        elif len(self._sessions) >= MAX_SESSIONS:
             connection.refuse(503, "too-many-sessions", [("Retry-After", "10")])
-            return
+        else:
+            self._begin(stream, playlist, request, connection)
+
+    def _begin(
+        self, stream: Stream, playlist: str, request: Request, connection: HttpConnection
+    ) -> None:
+        """A new viewer: ask whether it may enter, then claim the stream for it."""
+        number, token = next(self._numbers), self._make_token()
+        session = HlsSession(number, token, stream, request, self._emit)
+
+        def decided(verdict: Verdict) -> None:
+            if session.closed or not connection.is_open:
+                return
+            connection.on_lost = None
+            if not verdict.allowed:
+                connection.refuse(verdict.status, verdict.reason)
+            elif self._claim(session, connection):
+                self._answer_or_hold(session, playlist, connection, request.arrived)
+
+        def lost(_reason: str) -> None:
+            session.closed = True
+
+        connection.on_lost = lost
+        self._admission.admit(request.to_read(stream.name, PROTOCOL, session.id), decided)
+
+    def _claim(self, session: HlsSession, connection: HttpConnection) -> bool:
+        stream = session.stream
+        self._sessions[session.token] = session
+        self._viewers[stream.name] += 1
+        stream.readers[session.id] = session
+        try:
+            session.lease = self._router.open(
+                stream.name, self._stream_ready, self._stream_failed(session), session.asked_at
+            )
+        except PeerError as exc:
+            self._forget(session, exc.reason)
+            connection.refuse(exc.status, exc.reason)
+            return False
+        if session.closed:  # a fault of ours
+            connection.refuse(500, "internal-error")
+        return not session.closed
+
+    def _answer_or_hold(
+        self, session: HlsSession, playlist: str, connection: HttpConnection, now: float
+    ) -> None:
         held = _Held(connection, session, playlist, now + self._options.hold)
         if not self._try_answer(held, now):
-            self._held.append(held)
+            self._held.setdefault(session.stream, {})[held] = None
             connection.on_lost = lambda _reason: self._drop(held)
 
     def _answer_segment(
@@ -131,24 +186,6 @@ class HlsBridge:
             return
         connection.refuse(404, "segment-not-found")
 
-    def _session(self, stream: Stream, request: Request, now: float) -> HlsSession | None:
-        """The viewer's session by its token, or a new one with a lease."""
-        session = self._sessions.get(request.query.get("s", ""))
-        if session is not None and session.stream is stream:
-            session.asked_at = now
-            return session
-        if len(self._sessions) >= MAX_SESSIONS:
-            return None
-        number, token = next(self._numbers), self._make_token()
-        session = HlsSession(number, token, stream, request.address, now, self._emit)
-        self._sessions[session.token] = session
-        self._viewers[stream.name] += 1
-        stream.readers[session.id] = session
-        session.lease = self._router.open(
-            stream.name, self._stream_ready, self._stream_failed(session), now
-        )
-        return session
-
     # -- answers -----------------------------------------------------------------------------
 
     def _stream_ready(self, stream: Stream) -> None:
@@ -156,13 +193,14 @@ class HlsBridge:
             self._make_output(stream)
         except PeerError as exc:
             self._refuse_held(stream, exc.reason, exc.status)
-        self._serve_held()
+        self._serve_held(stream)
 
     def _stream_failed(self, session: HlsSession) -> Callable[[str, int], None]:
         def failed(reason: str, status: int) -> None:
-            for held in [held for held in self._held if held.session is session]:
-                self._drop(held)
-                held.connection.refuse(status, reason, [("Retry-After", "2")])
+            for held in self._held_of(session.stream):
+                if held.session is session:
+                    self._drop(held)
+                    held.connection.refuse(status, reason, [("Retry-After", "2")])
             self._forget(session, reason)
 
         return failed
@@ -191,14 +229,26 @@ class HlsBridge:
         self._next[output.stream.name] = output.next
         if output.segmenter.is_ended:
             self._ended[output.stream.name] = output
-        if self._held:
-            self._serve_held()
+        if output.segmenter.is_ended or self._output(output.stream) is output:
+            self._serve_held(output.stream)  # else it is being made, and has only been seeded
 
-    def _serve_held(self) -> None:
+    def _held_of(self, stream: Stream) -> tuple[_Held, ...]:
+        return tuple(self._held.get(stream, ()))
+
+    def _serve_held(self, stream: Stream) -> None:
+        """Answer those who wait for this stream, as far as it can be done now."""
         now = self._now()
-        for held in tuple(self._held):
-            if self._try_answer(held, now):
+        until = time.monotonic() + SLICE
+        for held in self._held_of(stream):
+            if held not in self._held.get(stream, ()):
+                continue  # an answer before it ended this one
+            if held.session.closed:
                 self._drop(held)
+                held.connection.refuse(*held.session.refusal())
+            elif self._try_answer(held, now) and time.monotonic() >= until:
+                if stream in self._held:
+                    asyncio.get_running_loop().call_soon(self._serve_held, stream)
+                return
 
     def _try_answer(self, held: _Held, now: float) -> bool:
         """Answer if the playlist is there; False to hold the request."""
@@ -208,8 +258,9 @@ class HlsBridge:
             try:
                 output = self._make_output(stream)
             except PeerError as exc:
-                held.connection.refuse(exc.status, exc.reason)
+                self._drop(held)
                 self._forget(session, exc.reason)
+                held.connection.refuse(exc.status, exc.reason)
                 return True
         if output is None and session.has_playlist:
             output = self._ended.get(stream.name)
@@ -220,26 +271,32 @@ class HlsBridge:
             body = output.segmenter.multivariant_playlist(session.token)
         else:
             body = output.segmenter.media_playlist(session.token)
-        held.connection.on_lost = None
-        held.connection.respond(200, PLAYLIST_HEADERS, body)
         session.sent_bytes += len(body)
+        self._drop(held)
+        held.connection.respond(200, PLAYLIST_HEADERS, body)
         return True
 
     def _refuse_held(self, stream: Stream, reason: str, status: int) -> None:
-        for held in [held for held in self._held if held.session.stream is stream]:
+        for held in self._held_of(stream):
             self._drop(held)
-            held.connection.refuse(status, reason)
             self._forget(held.session, reason)
+            held.connection.refuse(status, reason)
 
     def _drop(self, held: _Held) -> None:
-        if held in self._held:
-            self._held.remove(held)
+        """It waits no more. Its answer comes after this: that may begin the next request."""
+        waiting = self._held.get(held.session.stream, {})
+        waiting.pop(held, None)
+        if not waiting:
+            self._held.pop(held.session.stream, None)
         held.connection.on_lost = None
 
     # -- time and events ---------------------------------------------------------------------
 
     def state_changed(self, event: StreamStateChanged) -> None:
         """With `always`, a stream that is ready gets its segmenter without being asked."""
+        if event.after == State.CLOSED:
+            self._next.pop(event.stream, None)
+            self._ended.pop(event.stream, None)
         if self._options.always and event.after == State.READY:
             stream = self._router.find(event.stream)
             if stream is not None and stream.tracks:
@@ -250,20 +307,21 @@ class HlsBridge:
 
     def tick(self, now: float) -> None:
         """About once a second: held requests whose time is up, viewers that have gone."""
-        self._serve_held()
-        for held in [held for held in self._held if now >= held.deadline]:
-            self._drop(held)
-            held.connection.refuse(503, "no-segments-yet", [("Retry-After", "2")])
-        waiting = {held.session for held in self._held}
+        for stream in tuple(self._held):
+            self._serve_held(stream)
+        for held in [each for waiting in self._held.values() for each in waiting]:
+            if now >= held.deadline:
+                self._drop(held)
+                held.connection.refuse(503, "no-segments-yet", [("Retry-After", "2")])
+        waiting = {held.session for group in self._held.values() for held in group}
         for session in tuple(self._sessions.values()):
             if now - session.asked_at >= self._options.close_after and session not in waiting:
                 self._forget(session, "session-idle")
 
     def close(self) -> None:
         """The server stops: every session ends."""
-        for held in tuple(self._held):
-            self._drop(held)
-            held.connection.refuse(503, "server-stopping")
+        for stream in tuple(self._held):
+            self._refuse_held(stream, "server-stopping", 503)
         for session in tuple(self._sessions.values()):
             self._forget(session, "server-stopping")
 

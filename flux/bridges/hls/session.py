@@ -2,24 +2,28 @@
 
 import time
 
+from flux.bridges.http.request import Request
 from media.events import ReaderClosed, ReaderJoined
 from media.hls.segment import Segment
 from media.router import Lease
 from media.stream import Emit, Stream
 
 PROTOCOL = "hls"
+MAX_USER_AGENT = 256  # characters kept
 
 
 class HlsSession:
     """Holds a lease of its stream until it has not asked for anything for a while."""
 
     def __init__(
-        self, number: int, token: str, stream: Stream, address: str, now: float, emit: Emit
+        self, number: int, token: str, stream: Stream, request: Request, emit: Emit
     ) -> None:
+        now = request.arrived
         self.id = f"hls-{number}"  # never the token: who has that is this viewer
         self.token = token
         self.protocol = PROTOCOL
-        self.address = address
+        self.address = request.address
+        self.user_agent = request.headers.get("user-agent", "")[:MAX_USER_AGENT]
         self.since = time.time()
         self.stream = stream
         self.asked_at = now
@@ -27,6 +31,7 @@ class HlsSession:
         self.dropped = 0
         self.lease: Lease | None = None
         self.closed = False
+        self.end_reason = ""
         self.has_playlist = False  # it has had one, so it may be told of the end
         self._began_at = now
         self._next_sequence: int | None = None
@@ -46,11 +51,18 @@ class HlsSession:
         self._next_sequence = segment.sequence + 1
         self.sent_bytes += len(segment.data)
 
+    def refusal(self) -> tuple[int, str]:
+        """Status and reason for what is still asked for under this token after its end."""
+        if self.end_reason == "stream-deleted":
+            return 404, self.end_reason
+        return 403, "session-ended"
+
     def end(self, reason: str) -> None:
         """Forget the viewer."""
         if self.closed:
             return
         self.closed = True
+        self.end_reason = reason
         self.stream.readers.pop(self.id, None)
         self.stream.sent_bytes += self.sent_bytes
         self._emit(ReaderClosed(self.stream.name, PROTOCOL, self.id, reason, self.sent_bytes))

@@ -1,7 +1,10 @@
 """One connection of the media listener: httptools parses, handlers answer, readers take it over.
 
-Requests are answered one after the other, pipelined ones wait. A handler may answer later (a held
-playlist) or take the connection over for a stream, after which nothing but the peer's end matters.
+Requests are answered one after the other, pipelined ones wait: for the answer before them, and for
+the peer to take it, so that nobody makes us hold more than one answer. A handler may answer later
+(a held playlist) or take the connection over for a stream, after which nothing but the peer's end
+matters. `on_lost` belongs to the request being answered: it is given up before the answer, since
+that already begins the next one.
 """
 
 import asyncio
@@ -69,6 +72,7 @@ class HttpConnection(asyncio.Protocol):
 
     __slots__ = (
         "_busy",
+        "_is_full",
         "_parser",
         "_queue",
         "_server",
@@ -85,6 +89,7 @@ class HttpConnection(asyncio.Protocol):
         self._parser: _Parser | None = _Parser(self)
         self._queue: deque[Request] = deque()
         self._busy: Request | None = None  # the request being answered
+        self._is_full = False  # the peer has not taken what it was sent
         self._stray_bytes = 0
         self._transport: asyncio.Transport | None = None
         self.address = ""
@@ -135,6 +140,15 @@ class HttpConnection(asyncio.Protocol):
             elif parser.body_bytes > MAX_BODY_BYTES:
                 self.fail(413, "body-too-large")
 
+    def pause_writing(self) -> None:
+        """The transport holds more than it likes to."""
+        self._is_full = True
+
+    def resume_writing(self) -> None:
+        """The peer has taken most of it."""
+        self._is_full = False
+        self._answer_next()
+
     # -- requests ----------------------------------------------------------------------------
 
     def take_request(
@@ -152,12 +166,16 @@ class HttpConnection(asyncio.Protocol):
             address=self.address,
             arrived=self._server.now(),
         )
-        if self._busy is None:
+        if self._busy is None and not self._is_full:
             self._answer(request)
         elif len(self._queue) < MAX_PIPELINED:
             self._queue.append(request)
         else:
             self.fail(503, "too-many-pipelined-requests")
+
+    def _answer_next(self) -> None:
+        if self._queue and self._busy is None and not self._is_full:
+            self._answer(self._queue.popleft())
 
     def _answer(self, request: Request) -> None:
         self._busy = request
@@ -182,7 +200,7 @@ class HttpConnection(asyncio.Protocol):
         if request is None or transport is None or not self.is_open:
             return
         self._busy = None
-        length = None if status == 204 else len(body)
+        length = None if status in (204, 304) else len(body)
         first = head(status, headers, length=length, keep_alive=request.keep_alive)
         if request.method == "HEAD" or not body:
             transport.write(first)
@@ -193,8 +211,7 @@ class HttpConnection(asyncio.Protocol):
             transport.close()
             return
         self.deadline = self._server.now() + IDLE_TIMEOUT
-        if self._queue:
-            self._answer(self._queue.popleft())
+        self._answer_next()
 
     def respond_head(self, headers: Sequence[Header]) -> None:
         """Answer HEAD for a body without end: 200, no length, and the connection closes."""

@@ -10,6 +10,7 @@ from flux.base.errors import PeerError
 from flux.bridges.http.connection import HttpConnection
 from flux.bridges.http.request import Request
 from flux.bridges.http.response import CORS, Header
+from flux.core.admission import Admission, Verdict
 from media.events import ReaderClosed, ReaderJoined, ReaderSkipped
 from media.feed import Feed
 from media.feed_reader import START_GOP, START_KEY, START_LIVE, FeedReader
@@ -20,6 +21,7 @@ from media.stream import Emit, Stream
 from media.track import Track
 
 STARTS = (START_GOP, START_KEY, START_LIVE)
+MAX_USER_AGENT = 256  # characters kept
 
 
 class LoopScheduler:
@@ -67,11 +69,9 @@ class FeedOutput:
         self.name = kind.name
         self._stream = stream
         self._protocol = kind.protocol
+        self._carries = kind.carries
         self._emit = emit
-        tracks = tuple(track for track in stream.tracks if kind.carries(track))
-        for track in stream.tracks:
-            if track not in tracks:
-                stream.note_dropped_track(kind.name, track)
+        tracks = self._choose(stream.tracks)
         if not tracks:
             raise PeerError("no-playable-track", 415, stream.name)
         options = stream.options.feed
@@ -94,8 +94,15 @@ class FeedOutput:
 
     def tracks_changed(self, tracks: tuple[Track, ...]) -> None:
         """Headers cannot change within one body: readers are closed and come again."""
-        del tracks
-        self.close("tracks-changed")
+        if self._choose(tracks) != self.feed.tracks:
+            self.close("tracks-changed")
+
+    def _choose(self, tracks: tuple[Track, ...]) -> tuple[Track, ...]:
+        """The tracks that this format has a place for; the others are named."""
+        for track in tracks:
+            if not self._carries(track):
+                self._stream.note_dropped_track(self.name, track)
+        return tuple(track for track in tracks if self._carries(track))
 
     def close(self, reason: str) -> None:
         """End every reader."""
@@ -121,16 +128,35 @@ class FeedOutput:
 class HttpFeedReader:
     """One viewer: from its request, through the wait for the stream, to its end."""
 
+    __slots__ = (
+        "_arrived",
+        "_bridge",
+        "_connection",
+        "_output",
+        "_reader",
+        "_start",
+        "_stream",
+        "address",
+        "done",
+        "id",
+        "lease",
+        "protocol",
+        "since",
+        "user_agent",
+    )
+
     def __init__(
         self, name: str, request: Request, connection: HttpConnection, bridge: "HttpFeedBridge"
     ) -> None:
         self.id = name
         self.protocol = bridge.kind.protocol
         self.address = request.address
+        self.user_agent = request.headers.get("user-agent", "")[:MAX_USER_AGENT]
         self.since = time.time()
         self.lease: Lease | None = None
         self.done = False
-        self._request = request
+        self._arrived = request.arrived
+        self._start = request.query.get("start", bridge.options.start)
         self._connection = connection
         self._bridge = bridge
         self._stream: Stream | None = None
@@ -158,7 +184,25 @@ class HttpFeedReader:
         if self._reader is not None:
             self._reader.sink.end(reason)
 
-    # -- called by the router ----------------------------------------------------------------
+    # -- called by admission and router -------------------------------------------------------
+
+    def admitted(self, name: str, verdict: Verdict) -> None:
+        """It may enter or not; the peer may have left meanwhile."""
+        if self.done:
+            return
+        if not verdict.allowed:
+            self._refuse(verdict.status, verdict.reason)
+            return
+        try:
+            lease = self._bridge.router.open(
+                name, self.stream_ready, self.stream_failed, self._arrived
+            )
+        except PeerError as exc:
+            self._refuse(exc.status, exc.reason)
+            return
+        self.lease = lease
+        if not lease.waiting and self._reader is None:  # refused before the lease was known
+            self.release()
 
     def stream_ready(self, stream: Stream) -> None:
         """The stream can be read: take the connection over and attach to the feed."""
@@ -166,8 +210,7 @@ class HttpFeedReader:
         try:
             output = self._bridge.output_of(stream)
         except PeerError as exc:
-            connection.refuse(exc.status, exc.reason)
-            self.release()
+            self._refuse(exc.status, exc.reason)
             return
         sink = connection.start_stream(
             self._bridge.stream_headers, self._ended, self._bridge.options.send_buffer
@@ -176,23 +219,27 @@ class HttpFeedReader:
             output.close_if_unused()
             self.release()
             return
-        start = self._request.query.get("start", self._bridge.options.start)
-        reader = output.feed.attach(sink, start)
+        reader = output.feed.attach(sink, self._start)
         self._stream, self._output, self._reader = stream, output, reader
         output.names[reader] = self.id
         stream.readers[self.id] = self
-        seconds = self._bridge.now() - self._request.arrived
+        seconds = self._bridge.now() - self._arrived
         self._bridge.emit(ReaderJoined(stream.name, kind.protocol, self.id, seconds))
 
     def stream_failed(self, reason: str, status: int) -> None:
         """The stream did not become ready in time."""
-        self._connection.refuse(status, reason, [("Retry-After", "2")])
-        self.release()
+        self._refuse(status, reason, [("Retry-After", "2")])
+
+    def _refuse(self, status: int, reason: str, headers: Sequence[Header] = ()) -> None:
+        """Let go of everything, then answer: the connection may go on with another request."""
+        if not self.done:
+            self._connection.on_lost = None
+            self.release()
+            self._connection.refuse(status, reason, headers)
 
     def release(self) -> None:
         """Give the lease back; also when the peer left while it waited."""
         self.done = True
-        self._connection.on_lost = None
         if self.lease is not None:
             self.lease.close()
 
@@ -216,6 +263,7 @@ class HttpFeedBridge:
         self,
         kind: FeedOutputKind,
         router: Router,
+        admission: Admission,
         emit: Emit,
         options: FeedBridgeOptions,
         now: Callable[[], float] = time.monotonic,
@@ -224,7 +272,8 @@ class HttpFeedBridge:
         self.options = options
         self.emit = emit
         self.now = now
-        self._router = router
+        self.router = router
+        self._admission = admission
         self._numbers = count(1)
         self.stream_headers: tuple[Header, ...] = (
             *CORS,
@@ -248,7 +297,7 @@ class HttpFeedBridge:
         if not request.path.endswith(suffix) or len(request.path) <= len(suffix) + 1:
             return False
         name = request.path[1 : -len(suffix)]
-        if self._router.find(name) is None:
+        if self.router.lookup(name) is None:
             connection.refuse(404, "stream-not-found")
         elif request.query.get("start", self.options.start) not in STARTS:
             connection.refuse(400, "unknown-start")
@@ -262,8 +311,5 @@ class HttpFeedBridge:
         number = f"{self.kind.protocol}-{next(self._numbers)}"
         reader = HttpFeedReader(number, request, connection, self)
         connection.on_lost = lambda _reason: reader.release()
-        reader.lease = self._router.open(
-            name, reader.stream_ready, reader.stream_failed, request.arrived
-        )
-        if reader.done:  # it was told so before the lease was known
-            reader.release()
+        wish = request.to_read(name, self.kind.protocol, number)
+        self._admission.admit(wish, lambda verdict: reader.admitted(name, verdict))

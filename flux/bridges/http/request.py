@@ -1,8 +1,11 @@
 """One HTTP request of the media listener, as a handler sees it."""
 
+import base64
 from collections.abc import Mapping
 from dataclasses import dataclass
 from urllib.parse import parse_qsl, unquote
+
+from flux.core.admission import READ, AccessRequest
 
 MAX_QUERY_FIELDS = 64
 
@@ -14,6 +17,7 @@ class Request:
     method: str
     path: str  # percent-decoded, with its leading slash
     query: Mapping[str, str]
+    raw_query: str  # as it came, without the question mark
     headers: Mapping[str, str]  # names in lower case
     keep_alive: bool
     address: str  # of the peer, without the port
@@ -36,4 +40,32 @@ class Request:
             raw_path = "/" + raw_path.split("://", 1)[-1].partition("/")[2]
         path = unquote(raw_path, errors="replace") or "/"
         query = dict(parse_qsl(raw_query, max_num_fields=MAX_QUERY_FIELDS)) if raw_query else {}
-        return cls(method, path, query, headers, keep_alive, address, arrived)
+        return cls(method, path, query, raw_query, headers, keep_alive, address, arrived)
+
+    def to_read(self, stream: str, protocol: str, session: str) -> AccessRequest:
+        """This request as the wish to read a stream; Basic credentials are taken along."""
+        user, password = basic_credentials(self.headers.get("authorization", ""))
+        return AccessRequest(
+            READ,
+            stream,
+            protocol,
+            self.address,
+            query=self.raw_query,
+            user_agent=self.headers.get("user-agent", ""),
+            user=user,
+            password=password,
+            session=session,
+        )
+
+
+def basic_credentials(authorization: str) -> tuple[str, str]:
+    """User and password of a Basic header field (RFC 7617); two empty strings if it is none."""
+    scheme, _, token = authorization.partition(" ")
+    if scheme.lower() != "basic":
+        return "", ""
+    try:
+        text = base64.b64decode(token.strip(), validate=True).decode()
+    except ValueError:
+        return "", ""
+    user, _, password = text.partition(":")
+    return user, password

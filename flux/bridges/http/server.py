@@ -125,7 +125,8 @@ class HttpServer:
         self.sent_bytes += size
 
     def _sweep(self) -> None:
+        # First of all the next sweep: a fault in one must not be the last of all.
+        self._sweeper = asyncio.get_running_loop().call_later(SWEEP_INTERVAL, self._sweep)
         now = self.now()
         for connection in tuple(self._connections):
             connection.sweep(now)
-        self._sweeper = asyncio.get_running_loop().call_later(SWEEP_INTERVAL, self._sweep)

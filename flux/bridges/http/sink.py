@@ -47,6 +47,10 @@ class TransportSink:
         """Close after what is pending has gone out; a sink that takes nothing is cut."""
         self._on_end(reason)
         if reason == "reader-stalled":
+            sock = self._transport.get_extra_info("socket")
+            if sock is not None and not self._transport.is_closing():
+                # Without lingering the kernel lets go at once of what nobody will ever read.
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             self._transport.abort()
         elif not self._transport.is_closing():
             self._transport.close()

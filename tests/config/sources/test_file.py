@@ -43,7 +43,6 @@ streams.live/cam.on_demand (x.yml:6): expected true or false, found 'yes'
 streams.live/cam.on_demand (x.yml:7): this key was given already, on line 6
 streams.live/cam.trnsport (x.yml:8): unknown key, did you mean 'transport'?
 streams.live/cam.transport (x.yml:9): expected 'auto', 'tcp' or 'udp', found 'sctp'
-streams.empty.source (x.yml:10): this key is required
 streams.number (x.yml:11): expected a section of keys, found 5
 streams.1.source (x.yml:12): expected rtsp:// or testcard:, rtsps is not supported yet, \
 found '***@host'

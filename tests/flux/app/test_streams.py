@@ -1,11 +1,18 @@
 """Streams that change at run time: create, change, delete, kick."""
 
+import asyncio
+import gc
+import weakref
+from types import MethodType
+from typing import cast
+
 import pytest
 
 from config.schema import Config, StreamSection
 from config.urls import SourceUrl
 from flux.app.streams import StreamRegistry
 from flux.base.errors import PeerError
+from flux.bridges.rtsp import RtspSource
 from flux.core.bus import Bus
 from flux.core.children import Children
 from flux.core.looplag import LoopLag
@@ -29,6 +36,7 @@ class Viewer:
     protocol = "test"
     address = "127.0.0.1"
     since = 0.0
+    user_agent = ""
     sent_bytes = 0
     dropped = 0
 
@@ -50,10 +58,14 @@ class House:
         bus = Bus()
         bus.subscribe(object, self.events.append)
         self.router = Router(bus.emit)
-        collector = Collector(self.router, bus, LoopLag())
+        self.collector = Collector(self.router, bus, LoopLag())
         self.registry = StreamRegistry(
-            Config(streams=streams), self.router, Children(bus.emit), collector, bus.emit
+            Config(streams=streams), self.router, Children(bus.emit), self.collector, bus.emit
         )
+
+    def is_at_rest(self, name: str) -> bool:
+        source = cast(MethodType, self.collector.rtp_sources[name]).__self__
+        return isinstance(source, RtspSource) and source.is_at_rest
 
     def stream(self, name: str) -> Stream:
         stream = self.router.find(name)
@@ -128,3 +140,82 @@ async def test_kick_ends_readers_and_publishers_by_their_id() -> None:
 async def test_unknown_streams_cannot_be_changed() -> None:
     with pytest.raises(PeerError, match="stream-not-found"):
         House().registry.change("cam", section("rtsp://127.0.0.1:1/x"))
+
+
+async def test_a_pattern_makes_a_stream_when_its_name_is_asked_for_and_forgets_it() -> None:
+    house = House(
+        **{
+            "all": section("rtsp://127.0.0.1:1/rest/$1"),
+            "nvr/*": section("rtsp://u:p@127.0.0.1:1/channel/$1"),
+        }
+    )
+    assert house.router.find("nvr/7") is None
+    assert house.router.lookup("nvr/7") is not None
+    declared = house.router.declared("nvr/7")
+    assert declared is not None
+    assert (declared.origin, declared.on_demand) == ("pattern", True)
+    assert declared.status.url == "rtsp://***@127.0.0.1:1/channel/7"
+    lease = house.router.open("nvr/7", lambda _: None, lambda *why: None, 0.0)
+    house.router.lookup("other/name")
+    assert house.stream("other/name")
+    house.registry.tick(100.0)
+    house.registry.tick(111.0)
+    assert house.router.find("other/name") is None
+    assert house.stream("nvr/7")
+    lease.close()
+    house.router.tick(120.0, 0.0)
+    house.router.tick(131.0, 0.0)
+    house.registry.tick(131.0)
+    house.registry.tick(142.0)
+    assert house.router.find("nvr/7") is None
+    await house.registry.wait_ended()
+
+
+async def test_nothing_is_left_of_a_stream_that_a_pattern_made() -> None:
+    house = House(all=section("rtsp://127.0.0.1:1/$1"))
+    left: list[weakref.ref[object]] = []
+    for name, is_read in (("read", True), ("asked-for-only", False)):
+        assert house.router.lookup(name) is not None
+        figures = house.collector.rtp_sources[name]
+        left.append(weakref.ref(cast(MethodType, figures).__self__))
+        del figures
+        if is_read:
+            house.router.open(name, lambda _: None, lambda *why: None, 0.0).close()
+            house.router.tick(0.0, 0.0)
+            house.router.tick(11.0, 0.0)
+            async with asyncio.timeout(5):
+                while not house.is_at_rest(name):  # noqa: ASYNC110 - nothing tells
+                    await asyncio.sleep(0)
+        house.registry.tick(100.0)
+        house.registry.tick(111.0)
+        assert house.router.find(name) is None
+    gc.collect()
+    assert [source() for source in left] == [None, None]
+    assert house.registry.version("read") == 0
+
+
+async def test_names_that_are_none_make_no_streams_and_their_number_is_bounded() -> None:
+    config = Config.model_validate(
+        {"streams": {"all": {"source": "testcard:"}}, "limits": {"pattern_streams": 3}}
+    )
+    events: list[object] = []
+    bus = Bus()
+    router = Router(events.append)
+    StreamRegistry(
+        config, router, Children(events.append), Collector(router, bus, LoopLag()), events.append
+    )
+    assert [router.lookup(name) for name in ("", "../x", "a//b", "_/x")] == [None] * 4
+    assert [router.lookup(f"n{n}") is not None for n in range(5)] == [True] * 3 + [False] * 2
+
+
+async def test_without_a_source_a_name_waits_for_a_publisher_that_may_be_taken_over() -> None:
+    house = House(refuse=StreamSection(), takes=StreamSection(second_publisher="take_over"))
+    for name in ("refuse", "takes"):
+        first = house.router.publish(name, SOUND, now=1.0, origin="rtmp")
+        first.write(first.tracks[0], 0, (bytes(160),), 1.0)
+        Viewer(house.stream(name), "v")
+    with pytest.raises(PeerError, match="name-taken"):
+        house.router.publish("refuse", SOUND, now=2.0, origin="rtmp")
+    second = house.router.publish("takes", SOUND, now=2.0, origin="rtmp")
+    assert not second.closed
+    assert house.stream("takes").state is State.READY

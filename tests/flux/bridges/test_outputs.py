@@ -9,6 +9,7 @@ from flux.bridges.hls.bridge import HlsBridge, HlsBridgeOptions
 from flux.bridges.http.feeds import FeedBridgeOptions
 from flux.bridges.http.server import HttpLimits, HttpServer
 from flux.bridges.httpflv import http_flv
+from flux.core.admission import AccessRequest, Admission, Answer, Verdict
 from media.codecs.g711 import G711Parameters
 from media.events import ReaderClosed, ReaderJoined, StreamStateChanged, TrackDropped
 from media.frame import Frame
@@ -56,14 +57,16 @@ class Rig:
         self.router.set_source("live/cam", self.source)
         tokens = count(1)
         segmenter = HlsOptions(segment_duration=1.0, ready_wait=0.0)
+        self.admission = Admission(self.events.append)
         self.hls = HlsBridge(
             self.router,
+            self.admission,
             self.events.append,
             HlsBridgeOptions(segmenter=segmenter, always=always),
             lambda: f"token{next(tokens)}",
             lambda: self.now,
         )
-        flv = http_flv(self.router, self.events.append, FeedBridgeOptions())
+        flv = http_flv(self.router, self.admission, self.events.append, FeedBridgeOptions())
         self.server = HttpServer([flv, self.hls], HttpLimits(), lambda: self.now)
         self.port = 0
         self.publisher: Publisher | None = None
@@ -301,6 +304,28 @@ async def test_a_new_viewer_of_a_stream_that_has_gone_is_held_not_shown_the_end(
         assert "connection-refused" in response.text
 
 
+async def test_gates_decide_before_anything_is_started_and_may_take_their_time() -> None:
+    async with running(on_demand=True) as rig:
+        waiting: list[tuple[AccessRequest, Answer]] = []
+        rig.admission.add(lambda wish, answer: waiting.append((wish, answer)))
+        for target in ("/live/cam.flv?token=x", "/live/cam/index.m3u8"):
+            answer = asyncio.create_task(rig.get(target))
+            await rig.until(lambda: len(waiting) == 1)
+            wish, decide = waiting.pop()
+            assert (wish.action, wish.stream, wish.address) == ("read", "live/cam", "127.0.0.1")
+            assert rig.source.calls == []
+            decide(Verdict(False, "not-for-you", 403))
+            response = await answer
+            assert (response.status, "not-for-you" in response.text) == (403, True)
+        _, writer = await rig.open("/live/cam.flv")
+        await rig.until(lambda: len(waiting) == 1)
+        writer.close()
+        await writer.wait_closed()
+        await rig.until(lambda: rig.server.connections == 0)
+        waiting.pop()[1](Verdict(True))
+        assert (rig.source.calls, rig.router.leases("live/cam")) == ([], 0)
+
+
 async def test_hls_head_asks_for_nothing_and_tokens_stay_secret() -> None:
     async with running(on_demand=True) as rig:
         head = await rig.get("/live/cam/index.m3u8", "HEAD")
@@ -345,3 +370,85 @@ async def test_a_codec_that_an_output_cannot_carry_is_named_and_the_rest_plays()
     assert 'CODECS="avc1.42c01e"' in master.text
     dropped = [event for event in rig.events if isinstance(event, TrackDropped)]
     assert [str(event) for event in dropped] == ["audio dropped: pcma not in hls-ts"]
+
+
+async def test_a_reader_behind_a_held_playlist_on_one_connection_is_forgotten_when_it_leaves() -> (
+    None
+):
+    """Against HTTP's intent, but it must not leave a reader whose transport is gone."""
+    for first in ("/live/cam/index.m3u8", "/other.flv"):
+        async with running() as rig:
+            rig.router.declare("other", StreamOptions(), start_timeout=5.0)
+            rig.begin()
+            await rig.send(BUNNY[:20])
+            _, writer = await asyncio.open_connection("127.0.0.1", rig.port)
+            requests = [f"GET {target} HTTP/1.1\r\n\r\n" for target in (first, "/live/cam.flv")]
+            writer.write("".join(requests).encode())
+            waiting = "other" if first.startswith("/other") else "live/cam"
+            await rig.until(lambda name=waiting: rig.router.leases(name) == 1)  # type: ignore[misc]
+            if first.startswith("/other"):
+                rig.tick(6.0)  # it is refused, and the next one begins
+            else:
+                await rig.send(BUNNY[20:])
+            await rig.until(lambda rig=rig: "flv" in rig.stream.outputs)  # type: ignore[misc]
+            writer.transport.abort()
+            await rig.until(lambda rig=rig: "flv" not in rig.stream.outputs)  # type: ignore[misc]
+            assert not [each for each in rig.stream.readers.values() if each.protocol != "hls"]
+
+
+async def test_a_kicked_hls_viewer_gets_no_more_playlists() -> None:
+    async with running() as rig:
+        rig.begin()
+        held = asyncio.create_task(rig.get("/live/cam/index.m3u8"))
+        await rig.until_leased(1)
+        await rig.send(BUNNY)
+        await held
+        assert rig.router.kick(next(iter(rig.stream.readers)), rig.now)
+        assert (await rig.get("/live/cam/media.m3u8?s=token1")).status == 403
+        assert rig.router.leases("live/cam") == 0
+        assert "hls" not in rig.stream.outputs
+
+
+async def test_a_data_track_that_speaks_late_disturbs_no_viewer() -> None:
+    async with running() as rig:
+        publisher = rig.begin(TrackDescription(Kind.DATA, "rtp/vnd.onvif.metadata", 90_000))
+        await rig.send(BUNNY[:20])
+        reader, writer = await rig.open("/live/cam.flv")
+        held = asyncio.create_task(rig.get("/live/cam/media.m3u8"))
+        await rig.until_leased(2)
+        await rig.send(BUNNY[20:300])
+        publisher.write(publisher.tracks[2], 0, (b"<motion/>",), rig.now)
+        await rig.send(BUNNY[300:])
+        rig.stream.end_outputs("test-over")
+        report = flv_check.check(Response(await reader.read()).body)
+        writer.close()
+        assert "EXT-X-DISCONTINUITY" not in (await held).text
+    assert [tag.payload for tag in report.frames(VIDEO_TAG)] == video(BUNNY)
+
+
+async def test_many_held_playlists_are_all_answered_and_nothing_of_a_deleted_stream_is_kept() -> (
+    None
+):
+    async with running() as rig:
+        rig.begin()
+        held = [asyncio.create_task(rig.get("/live/cam/index.m3u8")) for _ in range(300)]
+        await rig.until_leased(300)
+        await rig.send(BUNNY)
+        answers = await asyncio.gather(*held)
+        assert {answer.status for answer in answers} == {200}
+        assert len({answer.text for answer in answers}) == 300  # a token each
+        rig.router.remove("live/cam", "stream-deleted", rig.now)
+        rig.tick(31.0)
+        assert rig.router.find("live/cam") is None
+
+
+async def test_players_that_come_back_when_the_server_stops_start_nothing() -> None:
+    async with running(on_demand=True) as rig:
+        waiting = asyncio.create_task(rig.get("/live/cam.flv"))
+        await rig.until_leased(1)
+        rig.router.close(rig.now)
+        assert (await waiting).status == 503
+        calls = list(rig.source.calls)
+        for target in ("/live/cam.flv", "/live/cam/index.m3u8"):
+            assert (await rig.get(target)).status == 503
+        assert rig.source.calls == calls

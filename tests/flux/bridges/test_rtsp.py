@@ -12,7 +12,7 @@ import pytest
 import structlog.testing
 
 from flux.base.errors import PeerError, WireError
-from flux.bridges.rtsp import Retries, RtspSource
+from flux.bridges.rtsp import PullRun, Retries, RtspSource
 from media.frame import NO_TIME
 from media.publisher import Publisher
 from media.track import Track, TrackDescription
@@ -39,6 +39,7 @@ class FakePublisher:
         self.anchors: list[dict[str, int]] = []
         self.reasons: Counter[str] = Counter()
         self.end = ""
+        self.on_ended: Callable[[str], None] | None = None
 
     def write(
         self,
@@ -272,6 +273,42 @@ async def test_a_sender_that_restarts_all_the_time_is_one_line_a_second() -> Non
             await house.until_units(600)
             await house.stop()
         assert 1 <= [line["event"] for line in lines].count("source restarted") <= 10
+
+
+@pytest.mark.usefixtures("_fast")
+async def test_a_kicked_publisher_is_connected_anew() -> None:
+    async with CameraServer(singer()) as server:
+        house = House(url_of(server))
+        house.source.start()
+        await house.until_units(50)
+        kicked = house.publishers[0]
+        assert kicked.on_ended is not None
+        kicked.on_ended("kicked")
+        kicked.on_ended("kicked")
+        await house.until_said("waiting", "kicked")
+        await house.until_said("running", count=2)
+        assert len(house.publishers) == 2
+        assert server.cameras[0].methods.count("TEARDOWN") == 1
+        await house.stop()
+
+
+@pytest.mark.usefixtures("_fast")
+async def test_a_fault_of_ours_is_not_the_end_of_a_camera(monkeypatch: pytest.MonkeyPatch) -> None:
+    faults = [ValueError("a fault")]
+
+    class Faulty(PullRun):
+        async def connect(self) -> None:
+            if faults:
+                raise faults.pop()
+            await super().connect()
+
+    monkeypatch.setattr("flux.bridges.rtsp.PullRun", Faulty)
+    async with CameraServer(singer()) as server:
+        house = House(url_of(server))
+        house.source.start()
+        await house.until_units(50)
+        assert ("waiting", "internal-error") in house.states
+        await house.stop()
 
 
 @pytest.mark.usefixtures("_fast")

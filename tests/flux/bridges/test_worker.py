@@ -102,6 +102,16 @@ class Rig:
         return WorkerRun("demo", self, self.count, self.over.append, silence_timeout)
 
 
+def test_a_run_whose_publisher_somebody_else_ended_is_over() -> None:
+    rig = Rig()
+    run = rig.run()
+    run.data_received(OPENING)
+    rig.publishers[0].close("kicked", 1.0)
+    assert rig.over == ["kicked"]
+    run.close("kicked")
+    assert rig.over == ["kicked"]
+
+
 def test_frames_are_written_to_the_tracks_that_were_announced() -> None:
     rig = Rig()
     run = rig.run()

@@ -13,6 +13,8 @@ from flux.bridges.http.request import Request
 from flux.bridges.http.server import HttpLimits, HttpServer
 from flux.bridges.http.sink import TransportSink
 
+LARGE = bytes(24 << 20)  # more than the kernel takes
+
 
 class Echo:
     """Answers `/echo`, holds `/held`, streams `/stream`."""
@@ -38,6 +40,8 @@ class Echo:
         asyncio.get_running_loop().call_soon(self._changed.set)
         if request.path == "/echo":
             connection.respond(200, [("Content-Type", "text/plain")], b"hello")
+        elif request.path == "/large":
+            connection.respond(200, [], LARGE)
         elif request.path == "/held":
             self.held.append(connection)
         elif request.path == "/stream":
@@ -52,8 +56,11 @@ class Echo:
 class Clock:
     def __init__(self) -> None:
         self.time = 50.0
+        self.fault = False
 
     def __call__(self) -> float:
+        if self.fault:
+            raise ValueError("a fault")
         return self.time
 
 
@@ -244,3 +251,45 @@ async def test_any_bytes_leave_the_listener_working(data: bytes) -> None:
         await asyncio.wait_for(reader.read(), 5)
         writer.close()
         assert (await rig.exchange(get("/echo"))).endswith(b"hello")
+
+
+async def test_pipelined_requests_wait_until_the_answer_before_them_is_taken() -> None:
+    async with running() as rig:
+        reader, writer = await rig.connect()
+        writer.write(get("/large", close=False) * 9 + get("/echo"))
+        await rig.echo.until(lambda: bool(rig.echo.requests))
+        for _ in range(20):
+            await asyncio.sleep(0)
+        assert len(rig.echo.requests) == 1  # else a few bytes make us hold gigabytes
+        answer = await reader.read()
+        writer.close()
+        assert len(rig.echo.requests) == 10
+        assert answer.count(b"HTTP/1.1 200 OK\r\n") == 10
+        assert len(answer) > 9 * len(LARGE)
+
+
+async def test_who_pipelines_too_much_and_takes_nothing_is_cut() -> None:
+    async with running() as rig:
+        _, writer = await rig.connect()
+        writer.write(get("/large", close=False) * 100)
+        await rig.echo.until(lambda: rig.server.refusals["too-many-pipelined-requests"] == 1)
+        assert len(rig.echo.requests) == 1
+        writer.transport.abort()
+
+
+async def test_a_fault_in_one_sweep_is_not_the_last_sweep() -> None:
+    faults: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: faults.append(context))
+    async with running() as rig:
+        _, writer = await rig.connect()
+        await rig.exchange(get("/echo"))
+        rig.clock.fault = True
+        async with asyncio.timeout(5):
+            while not faults:  # noqa: ASYNC110 - nothing tells
+                await asyncio.sleep(0.01)
+        rig.clock.fault = False
+        rig.clock.time += 1000.0
+        async with asyncio.timeout(5):
+            while not rig.server.refusals["http-timeout"]:  # noqa: ASYNC110 - nothing tells
+                await asyncio.sleep(0.01)
+        writer.close()

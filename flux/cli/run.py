@@ -1,27 +1,29 @@
-"""The command line. Imports that take long are made by the command that needs them.
-
-Exit codes: 0 done, 1 failed, 2 wrong use of the command line, 78 wrong configuration (EX_CONFIG
-of sysexits.h, so that a service manager can tell that a restart will not help).
-"""
+"""`flux run`, `check-config` and `version`: what needs no running server."""
 
 import sys
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from flux import __version__
+from flux.cli.output import (
+    EXIT_CONFIG,
+    EXIT_FAILURE,
+    EXIT_INTERRUPTED,
+    JsonOption,
+    fail,
+    print_json,
+)
 
 if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable
 
     from config.addresses import ListenAddress
-    from config.schema import Config
+    from config.schema import Config, StreamSection
 
-EXIT_FAILURE = 1
-EXIT_CONFIG = 78
 MAX_SHOWN = 3  # streams in the banner; hundreds of cameras need no list there
 
 
@@ -42,15 +44,6 @@ class Level(StrEnum):
     ERROR = "error"
 
 
-app = typer.Typer(
-    name="flux",
-    help="FLUX, a live-media server: takes live audio and video in, gives it out to many viewers.",
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-)
-
-
-@app.command()
 def run(
     config: Annotated[
         Path | None,
@@ -73,49 +66,69 @@ def run(
         Loop | None, typer.Option(help="Event loop; auto is uvloop where it is installed.")
     ] = None,
     log_level: Annotated[Level | None, typer.Option(help="Least level that is logged.")] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Log JSON, one object a line, and print no banner.")
+    ] = False,
 ) -> None:
     """Start the server."""
-    chosen = _with_options(_load(config), pull or [], loop, log_level)
+    chosen = _with_options(_load(config), pull or [], loop, log_level, as_json)
     factory = _loop_factory(chosen)
     import asyncio
 
     from flux.base.errors import FluxError
     from flux.telemetry.log import configure_logging
 
+    def running() -> None:
+        if not as_json:
+            typer.echo(banner(chosen) + "\n", err=True)
+
     close_logging = configure_logging(chosen.log.level, chosen.log.format)
     try:
         from flux.app import serve
 
         with asyncio.Runner(loop_factory=factory) as runner:
-            runner.run(serve(chosen, lambda: typer.echo(banner(chosen) + "\n", err=True)))
+            runner.run(serve(chosen, running))
     except KeyboardInterrupt:
-        sys.exit(130)  # a signal before or after the server's own handling of it
+        sys.exit(EXIT_INTERRUPTED)  # a signal before or after the server's own handling of it
     except (OSError, FluxError) as error:
-        _fail(f"cannot start: {error}", EXIT_FAILURE)
+        fail(f"cannot start: {error}", EXIT_FAILURE)
     finally:
         close_logging()
 
 
-@app.command("check-config")
 def check_config(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="Configuration file (YAML).")],
+    as_json: JsonOption = False,
 ) -> None:
     """Check a configuration file and name everything that is wrong with it."""
-    config = _load(file)
-    typer.echo(f"{file}: good, {len(config.streams)} stream(s)")
+    if not as_json:
+        config = _load(file)
+        typer.echo(f"{file}: good, {len(config.streams)} stream(s)")
+        return
+    from config.problems import ConfigProblems
+    from config.sources.file import load_file
+
+    try:
+        config = load_file(file)
+    except ConfigProblems as problems:
+        found = [
+            {"path": each.path, "reason": each.reason, "line": each.line or None}
+            for each in problems.problems
+        ]
+        print_json({"file": str(file), "good": False, "problems": found})
+        raise typer.Exit(EXIT_CONFIG) from None
+    print_json({"file": str(file), "good": True, "streams": len(config.streams), "problems": []})
 
 
-@app.command()
-def version() -> None:
+def version(as_json: JsonOption = False) -> None:
     """Print the version."""
     import platform
 
-    typer.echo(f"flux {__version__} (Python {platform.python_version()})")
-
-
-def main() -> None:
-    """The entry point of the `flux` command."""
-    app()
+    python = platform.python_version()
+    if as_json:
+        print_json({"version": __version__, "python": python, "platform": platform.platform()})
+    else:
+        typer.echo(f"flux {__version__} (Python {python})")
 
 
 def _load(file: Path | None) -> "Config":
@@ -125,11 +138,11 @@ def _load(file: Path | None) -> "Config":
     try:
         return load_default() if file is None else load_file(file)
     except ConfigProblems as problems:
-        _fail(str(problems), EXIT_CONFIG)
+        fail(str(problems), EXIT_CONFIG)
 
 
 def _with_options(
-    config: "Config", pulls: list[str], loop: Loop | None, level: Level | None
+    config: "Config", pulls: list[str], loop: Loop | None, level: Level | None, as_json: bool
 ) -> "Config":
     """The configuration with what the command line says; it has the last word."""
     from config.schema import with_source
@@ -146,9 +159,10 @@ def _with_options(
             raise typer.BadParameter(f"{show_value(name)}: {error}", param_hint="--pull") from None
     if loop is not None:
         config = config.model_copy(update={"loop": loop.value})
-    if level is not None:
-        log = config.log.model_copy(update={"level": level.value})
-        config = config.model_copy(update={"log": log})
+    wanted = {"level": level.value if level else None, "format": "json" if as_json else None}
+    changes = {key: value for key, value in wanted.items() if value is not None}
+    if changes:
+        config = config.model_copy(update={"log": config.log.model_copy(update=changes)})
     return config
 
 
@@ -160,33 +174,36 @@ def _loop_factory(config: "Config") -> "Callable[[], asyncio.AbstractEventLoop] 
         import uvloop
     except ImportError:
         if config.loop == Loop.UVLOOP.value:
-            _fail("uvloop is not installed: pip install uvloop, or --loop asyncio", EXIT_FAILURE)
+            fail("uvloop is not installed: pip install uvloop, or --loop asyncio", EXIT_FAILURE)
         return None
     return uvloop.new_event_loop
 
 
-def _fail(message: str, code: int) -> NoReturn:
-    typer.echo(message, err=True)
-    raise typer.Exit(code)
-
-
 def banner(config: "Config") -> str:
     """A few lines for people: what to open in VLC, ffplay or a browser."""
+    from config.patterns import StreamPattern
+
     http = base_url(config.listeners.http.address)
     lines = [f"FLUX {__version__}"]
-    names = list(config.streams)
+    names = [name for name in config.streams if StreamPattern.parse(name).is_exact]
     for name in names[:MAX_SHOWN]:
-        when = ", starts with its first viewer" if config.streams[name].on_demand else ""
+        page = f"{http}/{name}/"
+        if not config.player.enabled:
+            page += "index.m3u8 (where it plays HLS itself, such as Safari)"
         lines += [
             "",
-            f"  {name} ({config.streams[name].source}{when})",
+            f"  {name} ({_origin(config.streams[name])})",
+            f"    browser  {page}",
             f"    VLC      Media > Open Network Stream > {http}/{name}/index.m3u8",
             f"    ffplay   ffplay -fflags nobuffer {http}/{name}.flv",
-            f"    browser  {http}/{name}/index.m3u8 (where it plays HLS itself, such as Safari)",
         ]
     if len(names) > MAX_SHOWN:
         lines += ["", f"  and {len(names) - MAX_SHOWN} more"]
-    if not names:
+    patterns = [name for name in config.streams if name not in names]
+    if patterns:
+        more = f" and {len(patterns) - MAX_SHOWN} more" * (len(patterns) > MAX_SHOWN)
+        lines += ["", f"  names that match {', '.join(patterns[:MAX_SHOWN])}{more}"]
+    if not config.streams:
         lines += ["", "  No streams yet: flux run --pull NAME=rtsp://HOST/PATH, or --config FILE."]
     lines += [
         "",
@@ -197,6 +214,13 @@ def banner(config: "Config") -> str:
         '  listeners.http.address: "127.0.0.1:8888". Ctrl-C ends FLUX.',
     ]
     return "\n".join(lines)
+
+
+def _origin(section: "StreamSection") -> str:
+    """Where a stream comes from, in a few words."""
+    if section.source is None:
+        return "waits for a publisher"
+    return f"{section.source}{', starts with its first viewer' * section.on_demand}"
 
 
 def base_url(address: "ListenAddress") -> str:

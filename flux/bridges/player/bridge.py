@@ -1,0 +1,154 @@
+"""Answers `/`, `/NAME/` and `/_/...` on the media listener with pages for people.
+
+It must be the last handler of the listener: what nobody else has answered it answers for browsers
+with a page that says so.
+"""
+
+import json
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from urllib.parse import quote
+
+from flux.bridges.http.connection import HttpConnection
+from flux.bridges.http.request import Request
+from flux.bridges.http.response import Header
+from flux.bridges.player.assets import Assets
+from flux.bridges.player.pages import OWN, Pages, page_headers
+from flux.bridges.player.standing import Standing, standing_of
+from media.parameters import VideoParameters
+from media.router import Router
+from media.stream import State, Stream
+from media.track import Kind
+
+OWN_PREFIX = f"/{OWN}/"
+STREAMS = "streams.json"
+STREAM = "stream.json"
+LIST_LIFETIME = 1.0  # seconds that one rendered list serves everybody
+JSON_HEADERS: tuple[Header, ...] = (
+    ("Content-Type", "application/json"),
+    ("Cache-Control", "no-store"),
+    ("X-Content-Type-Options", "nosniff"),
+)
+QUERY_SAFE = "!$%&'()*+,-./:;=?@_~"  # stands in a query as it is; RFC 3986 section 3.4
+FALSE_WORDS = ("", "0", "false", "no")
+
+
+@dataclass(frozen=True, slots=True)
+class PlayerOptions:
+    """What configuration says of the pages."""
+
+    list_streams: bool = True  # whether `/` tells everybody which streams there are
+    thumbnails: bool = False  # whether `/NAME.jpg` shows a picture of a stream
+
+
+class PlayerBridge:
+    """The player page, the list of streams, and what they load."""
+
+    def __init__(
+        self,
+        router: Router,
+        options: PlayerOptions,
+        now: Callable[[], float] = time.monotonic,
+        wall: Callable[[], float] = time.time,
+    ) -> None:
+        self._router = router
+        self._options = options
+        self._now = now
+        self._wall = wall
+        self.assets = Assets()
+        self._pages = Pages(self.assets, lists_streams=options.list_streams)
+        self._list = b""
+        self._listed_at: float | None = None
+
+    def handle(self, request: Request, connection: HttpConnection) -> bool:
+        """Answer a page, an asset or a state; False for what is no page and no browser's."""
+        path = request.path
+        if path.startswith(OWN_PREFIX):
+            self._answer_own(path.removeprefix(OWN_PREFIX), request, connection)
+        elif path == "/" and self._options.list_streams:
+            connection.respond(200, page_headers(), self._pages.streams())
+        elif path.endswith("/") and self._router.lookup(path[1:-1]) is not None:
+            self._answer_player(path[1:-1], request, connection)
+        elif self._is_stream(path[1:], request):
+            self._redirect(path[1:], request, connection)
+        elif _wants_page(request):
+            headers = [*page_headers(), ("Vary", "Accept")]
+            connection.respond(404, headers, self._pages.missing(path))
+        else:
+            return False
+        return True
+
+    def _is_stream(self, name: str, request: Request) -> bool:
+        """Whether it is a stream's; for a browser alone one is made that a pattern stands for."""
+        find = self._router.lookup if _wants_page(request) else self._router.find
+        return find(name) is not None
+
+    # -- pages -------------------------------------------------------------------------------
+
+    def _answer_player(self, name: str, request: Request, connection: HttpConnection) -> None:
+        is_embedded = request.query.get("embed", "").lower() not in FALSE_WORDS
+        body = self._pages.player(name, is_embedded=is_embedded)
+        connection.respond(200, page_headers(may_be_framed=is_embedded), body)
+
+    def _redirect(self, name: str, request: Request, connection: HttpConnection) -> None:
+        """To the same with a slash, relative: a proxy may have put a prefix in front."""
+        target = quote(name.rpartition("/")[2], safe="") + "/"
+        if request.raw_query:
+            target += "?" + quote(request.raw_query, safe=QUERY_SAFE, encoding="latin-1")
+        connection.respond(307, [("Location", target), ("Cache-Control", "no-store")])
+
+    # -- data --------------------------------------------------------------------------------
+
+    def _answer_own(self, path: str, request: Request, connection: HttpConnection) -> None:
+        asset = self.assets.find(path)
+        if asset is not None:
+            headers, body = asset.answer(request.headers.get("accept-encoding", ""))
+            connection.respond(200, headers, body)
+        elif path == STREAM:
+            self._answer_stream(request.query.get("name", ""), connection)
+        elif path == STREAMS and self._options.list_streams:
+            connection.respond(200, JSON_HEADERS, self._list_body())
+        else:
+            connection.refuse(404, "not-found")
+
+    def _answer_stream(self, name: str, connection: HttpConnection) -> None:
+        """How a stream stands, and the time here: a page measures latency against it."""
+        stream = self._router.lookup(name)
+        if stream is None:
+            connection.refuse(404, "stream-not-found")
+            return
+        standing = standing_of(stream, self._router.declared(name))
+        body = {"name": name, "state": standing, "now": round(self._wall() * 1000)}
+        connection.respond(200, JSON_HEADERS, _json(body))
+
+    def _list_body(self) -> bytes:
+        now = self._now()
+        if self._listed_at is None or now - self._listed_at >= LIST_LIFETIME:
+            self._listed_at = now
+            streams = [s for s in self._router.streams() if s.state is not State.CLOSED]
+            self._list = _json({"streams": [self._row(stream) for stream in streams]})
+        return self._list
+
+    def _row(self, stream: Stream) -> dict[str, object]:
+        standing = standing_of(stream, self._router.declared(stream.name))
+        row: dict[str, object] = {"name": stream.name, "state": standing}
+        for track in stream.tracks:
+            if track.kind is Kind.VIDEO:
+                row["video"] = track.codec
+                if isinstance(track.parameters, VideoParameters):
+                    row["width"] = track.parameters.width
+                    row["height"] = track.parameters.height
+            elif track.kind is Kind.AUDIO:
+                row["audio"] = track.codec
+        # Only of a live one: to ask for a picture of a sleeping stream would wake its source.
+        row["thumbnail"] = self._options.thumbnails and standing is Standing.LIVE
+        return row
+
+
+def _wants_page(request: Request) -> bool:
+    return "text/html" in request.headers.get("accept", "")
+
+
+def _json(value: object) -> bytes:
+    return json.dumps(value, separators=(",", ":"), ensure_ascii=False).encode()

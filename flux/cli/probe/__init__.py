@@ -1,0 +1,1 @@
+"""`flux probe URL`: reads a stream as a player would, and measures what comes."""

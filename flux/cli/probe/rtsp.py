@@ -1,0 +1,152 @@
+"""RTSP: the same client and the same RTP receiver as the server's own pull."""
+
+import asyncio
+import random
+import time
+from collections.abc import Sequence
+
+from flux.base.errors import PeerError, WireError
+from flux.bridges.rtp.receiver import RtpSessionReceiver
+from flux.bridges.rtsp import MAX_REDIRECTS, PullRun
+from flux.cli.probe.engine import ProbeFailed, ProbeOptions
+from flux.cli.probe.figures import Board, TrackMeter
+from media.codecs.tracker import ParameterTracker, tracker_for
+from media.frame import NO_TIME
+from media.publisher import Publisher
+from media.stream import Stream, StreamOptions
+from media.track import Track, TrackDescription
+from protocols.rtsp import events
+from protocols.rtsp.auth import Authenticator
+from protocols.rtsp.options import PullOptions, TransportChoice
+from protocols.rtsp.url import Url
+
+
+class Gauge(Publisher):
+    """Takes the units that a source writes, and measures them instead of publishing them."""
+
+    def __init__(self, board: Board, descriptions: Sequence[TrackDescription]) -> None:
+        tracks = tuple(
+            Track(index, each.kind, each.codec, each.clock_rate, each.parameters)
+            for index, each in enumerate(descriptions)
+        )
+        stream = Stream("probe", StreamOptions(), lambda event: None)
+        super().__init__(stream, tracks, "probe", "probe", lambda publisher, reason, now: None)
+        self._board = board
+        self._trackers: list[ParameterTracker] = [tracker_for(track) for track in tracks]
+        board.tracks = [TrackMeter(track.kind, track.codec) for track in tracks]
+        for meter, track in zip(board.tracks, tracks, strict=True):
+            meter.describe(track.parameters)
+
+    def write(
+        self,
+        track: Track,
+        timestamp: int,
+        payload: tuple[bytes, ...],
+        arrived: float,
+        dts: int = NO_TIME,
+    ) -> None:
+        """Measure one unit."""
+        inspected = self._trackers[track.id].inspect(payload)
+        meter = self._board.tracks[track.id]
+        if inspected.changed:
+            meter.describe(self._trackers[track.id].parameters)
+        if not inspected.payload:
+            return
+        self._board.media(arrived)
+        size = sum(map(len, payload))
+        meter.add(timestamp / track.clock_rate, size, key=inspected.key)
+
+    def dropped(self, reason: str, track: Track | None = None, count: int = 1) -> None:
+        """Note what was lost or refused."""
+        self._board.notes[reason] += count
+
+
+class ProbeRun(PullRun):
+    """A pull that remembers how its media comes."""
+
+    is_udp = False
+
+    def on_event(self, event: events.Event) -> None:
+        """Take an event of the client."""
+        if isinstance(event, events.TracksReady):
+            self.is_udp = event.is_udp
+        super().on_event(event)
+
+
+class RtspProbe:
+    """Reads an RTSP URL."""
+
+    def __init__(self, url: str, options: ProbeOptions) -> None:
+        try:
+            self._url = Url.parse(url)
+        except WireError as error:
+            raise ProbeFailed("url", error.reason) from None
+        self._options = PullOptions(
+            transport=TransportChoice(options.transport),
+            connect_timeout=options.timeout,
+            request_timeout=options.timeout,
+            media_timeout=options.timeout,
+        )
+        self._board: Board | None = None
+        self._receiver: RtpSessionReceiver | None = None
+
+    def publish(
+        self, name: str, descriptions: Sequence[TrackDescription], *, now: float, origin: str
+    ) -> Publisher:
+        """What a run asks of a router."""
+        del name, now, origin
+        assert self._board is not None  # set before the run
+        return Gauge(self._board, descriptions)
+
+    def refresh(self, board: Board) -> None:
+        """Take loss and jitter from the RTP receiver."""
+        if self._receiver is None:
+            return
+        for meter, track in zip(board.tracks, self._receiver.tracks, strict=False):
+            reception = track.reception
+            meter.packets, meter.lost = reception.packets, max(0, reception.lost)
+            meter.jitter = reception.jitter
+
+    async def run(self, board: Board) -> str:
+        """Read until cancelled, or until the server ends it."""
+        self._board = board
+        board.protocol = "rtsp"
+        url = self._url
+        for _ in range(MAX_REDIRECTS + 1):
+            reason, location = await self._play(url, board)
+            if not location:
+                if board.frames == 0:
+                    raise ProbeFailed(reason)
+                return reason
+            try:
+                url = Url.parse(location)
+            except WireError as error:
+                raise ProbeFailed(error.reason) from None
+        raise ProbeFailed("rtsp-too-many-redirects")
+
+    async def _play(self, url: Url, board: Board) -> tuple[str, str]:
+        """One connection; answers why it ended and where it is to go on, if anywhere."""
+        # The credentials of the first URL stay with its host.
+        owner = url if url.username or url.host != self._url.host else self._url
+        chance = random.SystemRandom()
+        cnonce = f"{chance.getrandbits(64):016x}"
+        authenticator = Authenticator(owner.username, owner.password, cnonce)
+
+        def playing() -> None:
+            self._receiver = run.receiver
+            board.transport = "udp" if run.is_udp else "tcp"
+
+        run = ProbeRun("probe", url, self._options, authenticator, self, playing, chance)
+        try:
+            await run.connect()
+        except PeerError as error:
+            raise ProbeFailed(error.reason, error.detail) from None
+        try:
+            reason = await asyncio.shield(run.closed)
+        finally:
+            run.close("probe-over")
+            await asyncio.wait((run.closed,), timeout=self._options.teardown_timeout + 1)
+            board.now = time.monotonic()
+            self.refresh(board)
+            await run.wait_closed()
+        return reason, run.location
