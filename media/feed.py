@@ -47,7 +47,6 @@ SLICE = 0.002  # seconds of writes before the loop gets its turn
 END_SLICE = 0.0005  # of ends: each transport that closes has work for the loop's next turn, too
 WINDOW_SHARE = 0.05  # share of the core that the writes of one feed aim at
 FIRST_COST = 25e-6  # seconds of one write, until it is measured
-LEAST_COST = 1e-6
 BATCH = 16  # writes between two looks at the clock
 COST_WEIGHT = 0.05  # of the newest measurement
 GAP = 1.0  # seconds without media, after which the GOP before it is no start any more
@@ -298,8 +297,10 @@ class Feed:
             now = clock()
         if written:
             self.sent_bytes += written * size
-            cost = min((now - began) / written, 4 * self._cost)
-            self._cost = max(LEAST_COST, self._cost + COST_WEIGHT * (cost - self._cost))
+            # A flush that fits into one slice needs no shorter window: small writes cost more.
+            if len(readers) * self._cost > SLICE:
+                cost = min((now - began) / written, 4 * self._cost)
+                self._cost += COST_WEIGHT * (cost - self._cost)
         if job.position < len(readers):
             self._scheduler.call_soon(self._flush_slice)
             return

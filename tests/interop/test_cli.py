@@ -72,7 +72,7 @@ def probed(rig: Rig) -> Iterator[dict[tuple[str, str], Future[dict[str, Any]]]]:
     with ThreadPoolExecutor(5) as pool:
         found = {}
         for name in SIZES:
-            stream = f"{name}-tcp"
+            stream = f"{name}-auto"  # the other ones are first read by the frame checks
             for transport in TRANSPORTS:
                 url = rig.camera.url(f"/{name}")
                 found[name, transport] = pool.submit(probe, url, "--transport", transport)

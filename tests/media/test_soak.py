@@ -33,7 +33,7 @@ MARK = struct.Struct(">IB")  # number of the chunk, whether it is sound
 PICTURE_BYTES = 1200
 LOG_SECONDS = 12.0
 MAX_BYTES = 2 * LOG_SECONDS * (FPS * PICTURE_BYTES + AUDIO_HZ / AUDIO_STEP * MARK.size) * 1.5
-SEEDS = (1, 2, 3, 4)
+SEEDS = (1, 3, 25, 32)  # the last three failed once
 
 
 class Numbers:
@@ -400,7 +400,7 @@ class House:
     def dice(self) -> Iterator[None]:
         """Each thing about so often an hour."""
         happenings = (
-            (400, self.join), (200, self.leave), (120, self.stall), (25, self.lose),
+            (240, self.join), (220, self.leave), (120, self.stall), (25, self.lose),
             (40, self.source.jump), (40, self.network_stall), (40, self.change),
         )  # fmt: skip
         for often, happen in happenings:
