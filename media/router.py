@@ -125,7 +125,15 @@ class Router:
             self._start_source(declared, now)
 
     def replace_source(
-        self, name: str, source: Source | None, *, kind: str, url: str, on_demand: bool, now: float
+        self,
+        name: str,
+        source: Source | None,
+        *,
+        kind: str,
+        url: str,
+        on_demand: bool,
+        take_over: bool,
+        now: float,
     ) -> None:
         """Give a name another source; readers are held for the grace period while it comes."""
         entry = self._entries[name]
@@ -138,6 +146,7 @@ class Router:
         if entry.publisher is not None:
             entry.publisher.close("source-changed", now)
         declared.source, declared.on_demand = source, on_demand
+        declared.take_over = take_over
         declared.status = SourceStatus(kind, url)
         declared.running = False
         if not on_demand or entry.leases:

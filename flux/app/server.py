@@ -21,6 +21,7 @@ from flux.bridges.snapshot.bridge import SnapshotBridge
 from flux.core.admission import Admission
 from flux.core.bus import Bus
 from flux.core.children import Children
+from flux.core.hooks.events import HookFailed, HookOverflowed
 from flux.core.hooks.part import Hooks
 from flux.core.lifecycle import Lifecycle
 from flux.core.limits import LimitsGate
@@ -52,6 +53,8 @@ LOG_LEVELS: dict[type, str] = {
     TrackDropped: "warning",
     TimelineBroken: "warning",
     KeyFramesMissing: "warning",
+    HookFailed: "warning",
+    HookOverflowed: "warning",
     OutputFailed: "error",
     ReaderFailed: "error",
 }

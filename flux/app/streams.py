@@ -83,6 +83,7 @@ class StreamRegistry:
             kind=section.source.scheme if section.source else "",
             url=str(section.source or ""),
             on_demand=section.on_demand,
+            take_over=section.second_publisher == "take_over",
             now=time.monotonic(),
         )
         self._emit(StreamChanged(name, entry.origin))
@@ -145,7 +146,10 @@ class StreamRegistry:
                 return False
             source = section.source
             if source is not None:
-                source = SourceUrl.parse(fill_in(source.reveal(), name, parts))
+                try:
+                    source = SourceUrl.parse(fill_in(source.reveal(), name, parts))
+                except ValueError:
+                    return False  # what a viewer asked for makes no URL
             update = {"source": source, "on_demand": True}
             self._declare(name, section.model_copy(update=update), PATTERN)
             return True

@@ -219,3 +219,18 @@ async def test_without_a_source_a_name_waits_for_a_publisher_that_may_be_taken_o
     second = house.router.publish("takes", SOUND, now=2.0, origin="rtmp")
     assert not second.closed
     assert house.stream("takes").state is State.READY
+
+
+async def test_a_name_that_makes_no_url_is_no_stream() -> None:
+    house = House(**{"cam/*": section("rtsp://127.0.0.1:1/" + "$name/" * 8)})
+    assert house.router.lookup("cam/x") is not None
+    assert house.router.lookup("cam/" + "\u00e9" * 95) is None  # too long once it is escaped
+
+
+async def test_a_change_of_who_may_publish_holds_from_then_on() -> None:
+    house = House(live=StreamSection())
+    first = house.router.publish("live", SOUND, now=1.0, origin="rtmp")
+    house.registry.change("live", StreamSection(second_publisher="take_over"))
+    house.router.publish("live", SOUND, now=2.0, origin="rtmp")
+    house.router.publish("live", SOUND, now=3.0, origin="rtmp")
+    assert first.closed
