@@ -3,18 +3,20 @@
 import re
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address, ip_address
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
-from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
-from pydantic_core import CoreSchema, core_schema
+from config.text_value import TextValue
 
 _HOST_NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?(\.[A-Za-z0-9-]+)*\.?")
 _EXPECTED = "expected an address such as :8888, 127.0.0.1:8888 or [::1]:8888"
 
 
 @dataclass(frozen=True, slots=True)
-class ListenAddress:
+class ListenAddress(TextValue):
     """A host and a port to bind; an empty host is every address, IPv4 and IPv6."""
+
+    expected = _EXPECTED
+    json_schema: ClassVar[dict[str, Any]] = {"examples": [":8888", "127.0.0.1:9997", "[::1]:9997"]}
 
     host: str
     port: int  # 0 lets the system choose
@@ -57,26 +59,6 @@ class ListenAddress:
     def __str__(self) -> str:
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"{host}:{self.port}"
-
-    @classmethod
-    def _read(cls, value: Any) -> Self:
-        if isinstance(value, cls):
-            return value
-        if not isinstance(value, str):
-            raise ValueError(_EXPECTED)
-        return cls.parse(value)
-
-    @classmethod
-    def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
-        return core_schema.no_info_plain_validator_function(
-            cls._read, serialization=core_schema.to_string_ser_schema()
-        )
-
-    @classmethod
-    def __get_pydantic_json_schema__(
-        cls, schema: CoreSchema, handler: GetJsonSchemaHandler
-    ) -> dict[str, Any]:
-        return {"type": "string", "examples": [":8888", "127.0.0.1:9997", "[::1]:9997"]}
 
 
 def _address(host: str) -> IPv4Address | IPv6Address | None:

@@ -3,23 +3,21 @@
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 from urllib.parse import urlsplit
 
 from pydantic import (
     BeforeValidator,
     Field,
-    GetCoreSchemaHandler,
-    GetJsonSchemaHandler,
     SecretStr,
     field_validator,
     model_validator,
 )
-from pydantic_core import CoreSchema, core_schema
 
 from config.patterns import ALL, StreamPattern
 from config.quantities import DurationIn
 from config.section import Section
+from config.text_value import TextValue
 from config.urls import MAX_URL, hide_credentials
 
 HookName = Literal["ready", "not-ready", "publish", "read", "unread", "demand", "record-segment"]
@@ -43,8 +41,11 @@ def _as_tuple(value: object) -> object:
 
 
 @dataclass(frozen=True, slots=True)
-class HttpUrl:
+class HttpUrl(TextValue):
     """A service that is asked or told. `str()` and `repr()` hide credentials; `reveal()` not."""
+
+    expected = "expected a URL such as https://host/path"
+    json_schema: ClassVar[dict[str, Any]] = {"pattern": "^https?://.+"}
 
     _url: str = field(repr=False)
 
@@ -69,26 +70,6 @@ class HttpUrl:
 
     def __str__(self) -> str:
         return hide_credentials(self._url)
-
-    @classmethod
-    def _read(cls, value: Any) -> Self:
-        if isinstance(value, cls):
-            return value
-        if not isinstance(value, str):
-            raise ValueError("expected a URL such as https://host/path")
-        return cls.parse(value)
-
-    @classmethod
-    def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
-        return core_schema.no_info_plain_validator_function(
-            cls._read, serialization=core_schema.to_string_ser_schema()
-        )
-
-    @classmethod
-    def __get_pydantic_json_schema__(
-        cls, schema: CoreSchema, handler: GetJsonSchemaHandler
-    ) -> dict[str, Any]:
-        return {"type": "string", "pattern": "^https?://.+"}
 
 
 class WebhookSection(Section):

@@ -6,13 +6,11 @@ name.
 
 import re
 from dataclasses import dataclass, field
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 from urllib.parse import quote
 
-from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
-from pydantic_core import CoreSchema, core_schema
-
 from config.names import check_stream_name
+from config.text_value import TextValue
 
 ALL = "all"
 MAX_PATTERN = 500  # characters
@@ -20,12 +18,15 @@ _PLACE = re.compile(r"\$(name|[1-9])")
 
 
 @dataclass(frozen=True, slots=True)
-class StreamPattern:
+class StreamPattern(TextValue):
     """Which names are meant; `str()` is the text as it was written.
 
     `*` stands for one or more characters, slashes included: `live/*` is all below `live/`. After
     `~` comes a regular expression that is searched in the name: anchor it with `^` and `$`.
     """
+
+    expected = "expected a name, live/*, ~regex or all"
+    json_schema: ClassVar[dict[str, Any]] = {"examples": ["cam1", "live/*", "~^cam[0-9]+$", "all"]}
 
     text: str
     _expression: re.Pattern[str] | None = field(repr=False, compare=False, default=None)
@@ -67,26 +68,6 @@ class StreamPattern:
 
     def __str__(self) -> str:
         return self.text
-
-    @classmethod
-    def _read(cls, value: Any) -> Self:
-        if isinstance(value, cls):
-            return value
-        if not isinstance(value, str):
-            raise ValueError("expected a name, live/*, ~regex or all")
-        return cls.parse(value)
-
-    @classmethod
-    def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
-        return core_schema.no_info_plain_validator_function(
-            cls._read, serialization=core_schema.to_string_ser_schema()
-        )
-
-    @classmethod
-    def __get_pydantic_json_schema__(
-        cls, schema: CoreSchema, handler: GetJsonSchemaHandler
-    ) -> dict[str, Any]:
-        return {"type": "string", "examples": ["cam1", "live/*", "~^cam[0-9]+$", "all"]}
 
 
 def check_name_or_pattern(text: str) -> str:

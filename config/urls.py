@@ -2,11 +2,10 @@
 
 import re
 from dataclasses import dataclass, field
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 from urllib.parse import SplitResult, urlsplit
 
-from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
-from pydantic_core import CoreSchema, core_schema
+from config.text_value import TextValue
 
 HIDDEN = "***"
 SUPPORTED = ("rtsp", "testcard")
@@ -57,8 +56,11 @@ def show_value(value: object) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class SourceUrl:
+class SourceUrl(TextValue):
     """Where a stream comes from. `str()` and `repr()` hide credentials; `reveal()` does not."""
+
+    expected = "expected a source URL such as rtsp://host/path"
+    json_schema: ClassVar[dict[str, Any]] = {"pattern": r"^(rtsp://.+|testcard:(\?.*)?)$"}
 
     scheme: str
     _url: str = field(repr=False)
@@ -88,26 +90,6 @@ class SourceUrl:
 
     def __str__(self) -> str:
         return hide_credentials(self._url)
-
-    @classmethod
-    def _read(cls, value: Any) -> Self:
-        if isinstance(value, cls):
-            return value
-        if not isinstance(value, str):
-            raise ValueError("expected a source URL such as rtsp://host/path")
-        return cls.parse(value)
-
-    @classmethod
-    def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
-        return core_schema.no_info_plain_validator_function(
-            cls._read, serialization=core_schema.to_string_ser_schema()
-        )
-
-    @classmethod
-    def __get_pydantic_json_schema__(
-        cls, schema: CoreSchema, handler: GetJsonSchemaHandler
-    ) -> dict[str, Any]:
-        return {"type": "string", "pattern": r"^(rtsp://.+|testcard:(\?.*)?)$"}
 
 
 def _check_rtsp(text: str) -> None:
