@@ -9,7 +9,6 @@ from media.router import Lease
 from media.stream import Emit, Stream
 
 PROTOCOL = "hls"
-MAX_USER_AGENT = 256  # characters kept
 
 
 class HlsSession:
@@ -23,7 +22,7 @@ class HlsSession:
         self.token = token
         self.protocol = PROTOCOL
         self.address = request.address
-        self.user_agent = request.headers.get("user-agent", "")[:MAX_USER_AGENT]
+        self.user_agent = request.user_agent
         self.since = time.time()
         self.stream = stream
         self.asked_at = now

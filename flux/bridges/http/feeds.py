@@ -21,7 +21,6 @@ from media.stream import Emit, Stream
 from media.track import Track
 
 STARTS = (START_GOP, START_KEY, START_LIVE)
-MAX_USER_AGENT = 256  # characters kept
 
 
 class LoopScheduler:
@@ -151,7 +150,7 @@ class HttpFeedReader:
         self.id = name
         self.protocol = bridge.kind.protocol
         self.address = request.address
-        self.user_agent = request.headers.get("user-agent", "")[:MAX_USER_AGENT]
+        self.user_agent = request.user_agent
         self.since = time.time()
         self.lease: Lease | None = None
         self.done = False

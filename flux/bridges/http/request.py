@@ -8,6 +8,7 @@ from urllib.parse import parse_qsl, unquote
 from flux.core.admission import READ, AccessRequest
 
 MAX_QUERY_FIELDS = 64
+MAX_USER_AGENT = 256  # characters kept
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +43,11 @@ class Request:
         query = dict(parse_qsl(raw_query, max_num_fields=MAX_QUERY_FIELDS)) if raw_query else {}
         return cls(method, path, query, raw_query, headers, keep_alive, address, arrived)
 
+    @property
+    def user_agent(self) -> str:
+        """What the client says it is, not longer than is worth keeping."""
+        return self.headers.get("user-agent", "")[:MAX_USER_AGENT]
+
     def to_read(self, stream: str, protocol: str, session: str) -> AccessRequest:
         """This request as the wish to read a stream; Basic credentials are taken along."""
         user, password = basic_credentials(self.headers.get("authorization", ""))
@@ -51,7 +57,7 @@ class Request:
             protocol,
             self.address,
             query=self.raw_query,
-            user_agent=self.headers.get("user-agent", ""),
+            user_agent=self.user_agent,
             user=user,
             password=password,
             session=session,
