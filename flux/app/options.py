@@ -2,7 +2,7 @@
 
 from config.schema import Config, StreamSection
 from flux.bridges.hls.bridge import HlsBridgeOptions
-from flux.bridges.rtsp import Retries
+from flux.bridges.rtsp.pull import Retries
 from flux.core.limits import Limits
 from media.feed_reader import FeedOptions
 from media.gop import GopLimits

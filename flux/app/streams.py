@@ -11,7 +11,7 @@ from config.schema import Config, StreamSection
 from config.urls import SourceUrl
 from flux.app.options import pull_options, retries, stream_options
 from flux.base.errors import PeerError
-from flux.bridges.rtsp import RtspSource
+from flux.bridges.rtsp.pull import RtspSource
 from flux.bridges.worker import WorkerSource, command_for
 from flux.core.children import Children
 from flux.telemetry.collect import Collector

@@ -362,7 +362,7 @@ def test_an_untold_refusal_is_found() -> None:
 def source_reasons() -> set[str]:
     """Why a camera is not there, or what of it was dropped."""
     ends = reasons.given(
-        python("protocols/rtsp/connection.py", "protocols/rtsp/client.py", "flux/bridges/rtsp.py"),
+        python("protocols/rtsp/connection.py", "protocols/rtsp/client.py", "flux/bridges/rtsp/pull.py"),
         ("_fail", "close", "_end", "dropped", "drops"),
     )
     network = reasons.given(python("flux/net/tcp.py"), ("PeerError",))

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from flux.base.errors import PeerError, WireError
 from flux.bridges.rtp.receiver import RtpSessionReceiver
-from flux.bridges.rtsp import MAX_REDIRECTS, PullRun
+from flux.bridges.rtsp.pull import MAX_REDIRECTS, PullRun
 from flux.cli.probe.engine import ProbeFailed, ProbeOptions
 from flux.cli.probe.figures import Board, TrackMeter
 from media.codecs.tracker import ParameterTracker, tracker_for

@@ -12,7 +12,7 @@ import pytest
 import structlog.testing
 
 from flux.base.errors import PeerError, WireError
-from flux.bridges.rtsp import PullRun, Retries, RtspSource
+from flux.bridges.rtsp.pull import PullRun, Retries, RtspSource
 from media.frame import NO_TIME
 from media.publisher import Publisher
 from media.track import Track, TrackDescription
@@ -302,7 +302,7 @@ async def test_a_fault_of_ours_is_not_the_end_of_a_camera(monkeypatch: pytest.Mo
                 raise faults.pop()
             await super().connect()
 
-    monkeypatch.setattr("flux.bridges.rtsp.PullRun", Faulty)
+    monkeypatch.setattr("flux.bridges.rtsp.pull.PullRun", Faulty)
     async with CameraServer(singer()) as server:
         house = House(url_of(server))
         house.source.start()

@@ -1,0 +1,1 @@
+"""RTSP: cameras are fetched, viewers are served, publishers are taken in."""
