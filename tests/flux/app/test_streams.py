@@ -12,7 +12,7 @@ from config.schema import Config, StreamSection
 from config.urls import SourceUrl
 from flux.app.streams import StreamRegistry
 from flux.base.errors import PeerError
-from flux.bridges.rtsp import RtspSource
+from flux.bridges.rtsp.pull import RtspSource
 from flux.core.bus import Bus
 from flux.core.children import Children
 from flux.core.looplag import LoopLag
