@@ -20,6 +20,9 @@ A reader is a cursor and a sink. Its states:
 What a reader gets when it joins may be many seconds of media. As long as it drains them they are no
 lag, and the log keeps what comes meanwhile.
 
+Readers may want the same bytes in another dress: framed for a WebSocket, with other interleaved
+channels. A `Variant` makes them from the joined bytes, once a flush for all readers that share it.
+
 The window grows with what a flush costs: readers x cost of one write / WINDOW_SHARE, so that a few
 readers get every frame at once and many readers share few system calls.
 """
@@ -27,17 +30,18 @@ readers get every frame at once and many readers share few system calls.
 from collections import deque
 from collections.abc import Callable
 
+from media.feed_log import Chunk, ChunkLog
 from media.feed_reader import (
     START_GOP,
     START_LIVE,
     ByteRate,
-    Chunk,
     Ending,
     FeedOptions,
     FeedReader,
     Flush,
     Scheduler,
     Sink,
+    Variant,
 )
 from media.format import Format
 from media.frame import Frame
@@ -49,8 +53,6 @@ WINDOW_SHARE = 0.05  # share of the core that the writes of one feed aim at
 FIRST_COST = 25e-6  # seconds of one write, until it is measured
 BATCH = 16  # writes between two looks at the clock
 COST_WEIGHT = 0.05  # of the newest measurement
-GAP = 1.0  # seconds without media, after which the GOP before it is no start any more
-MAX_AHEAD = 32  # chunks of sound that may stand before the key chunk that they belong after
 
 
 class Feed:
@@ -71,11 +73,7 @@ class Feed:
         self._options = options
         self._scheduler = scheduler
         self._on_skip = on_skip
-        self._log: list[Chunk] = []
-        self._base = 0  # index of the log's first chunk
-        self._log_bytes = 0
-        self._key = -1  # index of the newest key chunk, -1 if there is none in the log
-        self._key_header = b""  # what a reader that starts there needs
+        self._log = ChunkLog(options.log_seconds, options.log_bytes)
         self._flushed = 0  # everything before this index has been handed out
         # Dictionaries, for an order and for the thousands that may leave at once.
         self._in_step: dict[FeedReader, None] = {}
@@ -100,7 +98,7 @@ class Feed:
     @property
     def size_bytes(self) -> int:
         """Bytes that the log holds."""
-        return self._log_bytes
+        return self._log.size_bytes
 
     @property
     def window(self) -> float:
@@ -114,15 +112,16 @@ class Feed:
 
     def lag(self, reader: FeedReader, *, is_exact: bool = False) -> float:
         """Seconds from the live edge to what left the process; exact: the machine, by a call."""
-        if not self._log:
+        log = self._log
+        if not log.chunks:
             return 0.0
         rate = self._rate.value
         sink = reader.sink
         size = sink.unsent_bytes() if is_exact else sink.pending_bytes()
         held = size / rate if rate else 0.0
-        index = max(0, min(reader.cursor - self._base, len(self._log) - 1))
-        behind = self._log[-1].time - self._log[index].time
-        return held + (behind if reader.cursor < self._base + len(self._log) else 0.0)
+        if reader.cursor >= log.end:
+            return held
+        return held + log.live - log.chunks[max(0, reader.cursor - log.base)].time
 
     # -- input -------------------------------------------------------------------------------
 
@@ -130,9 +129,9 @@ class Feed:
         """Encode what the GOP cache holds, for the first readers to start from."""
         for frame in frames:
             self._append(frame)
-        self._flushed = self._base + len(self._log)
-        if self._log:
-            self._rate.seeded(self._log[-1].time - self._log[0].time)
+        self._flushed = self._log.end
+        if self._log.chunks:
+            self._rate.seeded(self._log.live - self._log.chunks[0].time)
 
     def frame(self, frame: Frame) -> None:
         """Encode one frame; it goes out when the write window closes."""
@@ -156,67 +155,42 @@ class Feed:
             return
         is_video = track.kind is Kind.VIDEO
         key = (is_video or not self._has_video) and (frame.key or self.keyless)
-        time = frame.dts / track.clock_rate
-        if frame.discontinuity and self._log and time - self._log[-1].time > GAP:
-            self._key = -1  # the source was away: nobody begins with what was before
-        self._log.append(Chunk(time, key, is_video, data))
-        self._log_bytes += len(data)
+        log = self._log
+        chunk = Chunk(frame.dts / track.clock_rate, key, is_video, data)
+        log.append(chunk, is_broken=frame.discontinuity)
         self._rate.add(len(data))
         if key:
-            self._key = self._base + len(self._log) - 1
-            self._key_header = self.format.header()
+            log.key_header = self.format.header()
         if not self.readers:
-            self._flushed = self._base + len(self._log)
-        if len(self._log) > 64 or self._log_bytes > self._options.log_bytes:
-            self._trim()
+            self._flushed = log.end
+        if log.is_large:
+            # A reader farther behind than the lag bound will skip, so it holds nothing back.
+            handed_out = self._flushed if self._job is None else self._job.start
+            patience = self._options.lag_bound + self._allowance
+            log.trim(handed_out, self._lowest_cursor, patience)
 
-    def _trim(self) -> None:
-        """Let go of chunks: all handed out, and older than the newest key and every cursor.
-
-        A reader farther behind than the lag bound will skip anyway, so it holds nothing back.
-        """
-        log, options = self._log, self._options
-        live = log[-1].time
-        handed_out = self._flushed if self._job is None else self._job.start
-        needed = min(handed_out, self._key) if self._key >= 0 else handed_out
-        # Mostly the log begins with the newest key: nothing to do, and no reader to look at.
-        is_full = self._log_bytes > options.log_bytes or live - log[0].time > options.log_seconds
-        if self._base >= needed and not is_full:
-            return
-        wanted = min((reader.cursor for reader in self._apart), default=needed)
-        patience = options.lag_bound + self._allowance
-        drop = 0
-        for index, chunk in enumerate(log, self._base):
-            age = live - chunk.time
-            is_old = index < needed and (index < wanted or age > patience)
-            is_over = self._log_bytes > options.log_bytes or age > options.log_seconds
-            if index >= handed_out or not (is_old or is_over):
-                break
-            drop += 1
-            self._log_bytes -= len(chunk.data)
-        if drop:
-            self._forget(drop)
-
-    def _forget(self, count: int) -> None:
-        del self._log[:count]
-        self._base += count
-        if self._key < self._base:
-            self._key = -1
+    def _lowest_cursor(self, default: int) -> int:
+        return min((reader.cursor for reader in self._apart), default=default)
 
     # -- readers -----------------------------------------------------------------------------
 
-    def attach(self, sink: Sink, start: str = START_GOP) -> FeedReader:
+    def first_chunks(self, start: str = START_GOP) -> list[Chunk]:
+        """What a reader that joined now would get at once; empty if it has to wait."""
+        return self._log.from_key() if start == START_GOP else []
+
+    def attach(
+        self, sink: Sink, start: str = START_GOP, variant: Variant | None = None
+    ) -> FeedReader:
         """Add a reader; its first bytes go out at once, not at the next flush."""
-        end = self._base + len(self._log)
-        reader = FeedReader(sink, self._flushed, progress_at=self._scheduler.now())
-        is_at_key = start == START_GOP and self._key >= 0
-        header = self._key_header if is_at_key else self.format.header()
+        log = self._log
+        reader = FeedReader(sink, self._flushed, variant, progress_at=self._scheduler.now())
+        is_at_key = start == START_GOP and log.key >= 0
+        header = log.key_header if is_at_key else self.format.header()
         first = [header] if header else []
         if is_at_key:
-            first += self._sound_ahead()
-            first += [chunk.data for chunk in self._slice(self._key, end)]
-            reader.cursor = end
-            reader.allowance = self._log[-1].time - self._log[self._key - self._base].time
+            first += [chunk.data for chunk in log.from_key()]
+            reader.cursor = log.end
+            reader.allowance = log.live - log.chunks[log.key - log.base].time
         elif start != START_LIVE:
             reader.waiting = True
         if first:
@@ -238,9 +212,9 @@ class Feed:
         if self.closed:
             return
         self.closed = True
-        ending = Ending((*self._in_step, *self._apart), self._log, self._base, reason)
+        ending = Ending((*self._in_step, *self._apart), self._log, reason)
         self._in_step, self._apart, self._job = {}, {}, None
-        self._log, self._log_bytes = [], 0
+        self._log = ChunkLog(0.0, 0)
         self._end_some(ending)
 
     def _end_some(self, ending: Ending) -> None:
@@ -258,11 +232,11 @@ class Feed:
         if self.closed or self._job is not None:
             return
         now = self._flush_at = self._scheduler.now()
-        start, end = self._flushed, self._base + len(self._log)
+        start, end = self._flushed, self._log.end
         if start == end and not self._apart:
             return
         self._rate.measure(now)
-        data = b"".join([chunk.data for chunk in self._slice(start, end)])
+        data = b"".join([chunk.data for chunk in self._log.slice(start, end)])
         self._job = Flush(start, end, data, self._in_step)
         self._flushed = end
         self._flush_slice()
@@ -275,8 +249,10 @@ class Feed:
         clock = self._scheduler.now
         now = began = clock()
         low = self._low_mark_bytes()
-        readers, data, size, end = job.readers, job.data, len(job.data), job.end
-        written = 0
+        readers, end = job.readers, job.end
+        written = sent = 0
+        variant, data = None, job.data
+        size = len(data)
         while job.position < len(readers) and now - began < SLICE:
             for reader in readers[job.position : job.position + BATCH]:
                 if reader.closed:
@@ -285,18 +261,24 @@ class Feed:
                 if sink.pending_bytes() > low:
                     job.fallen.append(reader)
                     continue
+                if reader.variant is not variant:  # mostly all have the same one
+                    variant = reader.variant
+                    data = job.data_for(variant)
+                    size = len(data)
                 try:
-                    sink.write(data)
+                    if data:
+                        sink.write(data)
                 except RuntimeError:  # of uvloop: the transport is gone, and nobody told us
                     job.gone.append(reader)
                     continue
                 reader.cursor = end
                 reader.sent_bytes += size
+                sent += size
                 written += 1
             job.position += BATCH
             now = clock()
         if written:
-            self.sent_bytes += written * size
+            self.sent_bytes += sent
             # A flush that fits into one slice needs no shorter window: small writes cost more.
             if len(readers) * self._cost > SLICE:
                 cost = min((now - began) / written, 4 * self._cost)
@@ -338,7 +320,7 @@ class Feed:
         if self.format.is_exhausted:
             self.close("format-exhausted")
             return
-        if self._base + len(self._log) > self._flushed and not self._scheduled:
+        if self._log.end > self._flushed and not self._scheduled:
             self._scheduled = True
             wait = max(0.0, self._flush_at + self.window - self._scheduler.now())
             self._scheduler.call_later(wait, self._flush)
@@ -374,15 +356,15 @@ class Feed:
 
     def _behind(self, reader: FeedReader, now: float) -> float:
         """Lag of a reader that is apart: by the log where it reaches, by its sink's bytes too."""
-        if reader.cursor < self._base:
+        if reader.cursor < self._log.base:
             return now - reader.behind_since + self._options.lag_bound + reader.allowance
         return self.lag(reader, is_exact=True)
 
     def _skip(self, reader: FeedReader) -> None:
         """Give up what the reader missed; it goes on at a key frame."""
         lag = self.lag(reader, is_exact=True)
-        end = self._base + len(self._log)
-        target = self._key if self._key > reader.cursor else end
+        end = self._log.end
+        target = self._log.key if self._log.key > reader.cursor else end
         missed = target - reader.cursor
         reader.waiting = True
         reader.audio_while_waiting = target == end
@@ -394,8 +376,8 @@ class Feed:
 
     def _move_on(self, reader: FeedReader, end: int) -> None:
         """A reader that waits and still takes nothing: what it would get grows old."""
-        is_key_ahead = self._key >= reader.cursor
-        target = self._key if is_key_ahead else end
+        is_key_ahead = self._log.key >= reader.cursor
+        target = self._log.key if is_key_ahead else end
         reader.audio_while_waiting = reader.skips > 0 and not is_key_ahead
         if reader.skips:  # else it has not begun
             reader.dropped_chunks += target - reader.cursor
@@ -404,11 +386,11 @@ class Feed:
     def _catch_up(self, reader: FeedReader, end: int, now: float) -> None:
         """The sink has drained: hand over the reader's chunks; in step again unless it waits."""
         reader.progress_at = now
-        if reader.cursor < self._base:  # the log could not wait for it
+        if reader.cursor < self._log.base:  # the log could not wait for it
             self._skip(reader)
         pieces: list[bytes] = []
         if reader.waiting:
-            for chunk in self._slice(reader.cursor, end):
+            for chunk in self._log.slice(reader.cursor, end):
                 reader.cursor += 1
                 if chunk.key:
                     if reader.skips:
@@ -421,7 +403,7 @@ class Feed:
                 else:
                     reader.dropped_chunks += 1 if reader.skips else 0
         if not reader.waiting:
-            chunks = self._slice(reader.cursor, end)
+            chunks = self._log.slice(reader.cursor, end)
             pieces += [chunk.data for chunk in chunks]
             if reader.allowance:  # what came while it drained: less each time, if its line is good
                 span = chunks[-1].time - chunks[0].time if chunks else 0.0
@@ -436,15 +418,5 @@ class Feed:
 
     # -- small parts -------------------------------------------------------------------------
 
-    def _slice(self, start: int, end: int) -> list[Chunk]:
-        return self._log[max(0, start - self._base) : end - self._base]
-
     def _low_mark_bytes(self) -> float:
         return max(65536.0, self._options.low_mark * self._rate.value)
-
-    def _sound_ahead(self) -> list[bytes]:
-        """Sound that stands before the newest key chunk in the log but belongs after it."""
-        place = self._key - self._base
-        start = self._log[place].time
-        before = self._log[max(0, place - MAX_AHEAD) : place]
-        return [c.data for c in before if not c.is_video and c.time >= start]

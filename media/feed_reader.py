@@ -6,6 +6,11 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Protocol
 
+from media.feed_log import ChunkLog
+
+# Joined bytes of the feed in another dress. One object for all readers that want the same.
+Variant = Callable[[bytes], bytes]
+
 START_GOP, START_KEY, START_LIVE = "gop", "key", "live"  # where a reader begins
 
 
@@ -62,21 +67,12 @@ class FeedOptions:
 
 
 @dataclass(slots=True, eq=False)
-class Chunk:
-    """One frame in the feed's format."""
-
-    time: float  # dts in seconds of stream time
-    key: bool  # a reader can start here
-    is_video: bool
-    data: bytes
-
-
-@dataclass(slots=True, eq=False)
 class FeedReader:
     """One reader's place in the log. Counters are read by the API."""
 
     sink: Sink
     cursor: int  # index of the next chunk that it gets
+    variant: Variant | None = None  # None: the bytes as they are
     audio_while_waiting: bool = False
     waiting: bool = False
     sent_bytes: int = 0
@@ -91,6 +87,10 @@ class FeedReader:
 
     def write(self, pieces: list[bytes]) -> int:
         """Hand over several chunks of the log; answers their size."""
+        if self.variant is not None:
+            pieces = [self.variant(b"".join(pieces))]
+            if not pieces[0]:
+                return 0
         size = sum(map(len, pieces))
         self.sent_bytes += size
         if len(pieces) == 1:
@@ -103,7 +103,17 @@ class FeedReader:
 class Flush:
     """One flush under way: the joined bytes, and how far it has come."""
 
-    __slots__ = ("apart", "data", "end", "fallen", "gone", "position", "readers", "start")
+    __slots__ = (
+        "_dressed",
+        "apart",
+        "data",
+        "end",
+        "fallen",
+        "gone",
+        "position",
+        "readers",
+        "start",
+    )
 
     def __init__(self, start: int, end: int, data: bytes, in_step: Iterable[FeedReader]) -> None:
         self.start = start
@@ -114,6 +124,16 @@ class Flush:
         self.fallen: list[FeedReader] = []  # out of step: their sinks hold too much
         self.gone: list[FeedReader] = []  # their sinks take nothing any more
         self.apart: deque[FeedReader] | None = None  # those still to be served, after the others
+        self._dressed: dict[Variant, bytes] = {}
+
+    def data_for(self, variant: Variant | None) -> bytes:
+        """The joined bytes in this dress, made once."""
+        if variant is None:
+            return self.data
+        data = self._dressed.get(variant)
+        if data is None:
+            data = self._dressed[variant] = variant(self.data)
+        return data
 
 
 class ByteRate:
@@ -150,14 +170,11 @@ class ByteRate:
 class Ending:
     """The readers of a closed feed, each still owed the rest of the log and its end."""
 
-    __slots__ = ("_base", "_log", "_readers", "_rests", "reason", "sent_bytes")
+    __slots__ = ("_log", "_readers", "_rests", "reason", "sent_bytes")
 
-    def __init__(
-        self, readers: Iterable[FeedReader], log: list[Chunk], base: int, reason: str
-    ) -> None:
+    def __init__(self, readers: Iterable[FeedReader], log: ChunkLog, reason: str) -> None:
         self._readers = deque(readers)
         self._log = log
-        self._base = base
         self._rests: dict[int, list[bytes]] = {}  # by cursor: most readers share one
         self.reason = reason
         self.sent_bytes = 0
@@ -174,12 +191,12 @@ class Ending:
         if reader.closed:  # its peer left meanwhile
             return
         reader.closed = True
-        place = reader.cursor - self._base
-        if not reader.waiting and place < len(self._log):
-            rest = self._rests.get(place)
+        cursor, end = reader.cursor, self._log.end
+        if not reader.waiting and cursor < end:
+            rest = self._rests.get(cursor)
             if rest is None:
-                rest = [b"".join([chunk.data for chunk in self._log[max(0, place) :]])]
-                self._rests[place] = rest
+                rest = [b"".join([chunk.data for chunk in self._log.slice(cursor, end)])]
+                self._rests[cursor] = rest
             with contextlib.suppress(RuntimeError):  # see Feed._flush_slice
                 self.sent_bytes += reader.write(rest)
         reader.sink.end(self.reason)
