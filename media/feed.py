@@ -88,6 +88,10 @@ class Feed:
         self.sent_bytes = 0
         self.closed = False
 
+    def is_video(self, track: Track) -> bool:
+        """Whether readers wait for a key frame of this track."""
+        return track.kind is Kind.VIDEO or (not self._has_video and track in self._carried)
+
     # -- what the API reads ------------------------------------------------------------------
 
     @property

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 
 from media.frame import NO_TIME
+from media.link import LinkFigures
 from media.stream import Stream
 from media.track import Track
 
@@ -23,6 +24,9 @@ class Publisher:
         self.origin = origin  # protocol or maker
         self.session = session
         self.since = 0.0  # Unix seconds
+        self.address = ""  # of a peer that publishes by itself, without the port
+        self.user_agent = ""
+        self.link: Callable[[], LinkFigures] | None = None
         self.closed = False
         self.on_ended: Callable[[str], None] | None = None  # its owner: somebody else ended it
         self._on_close = on_close

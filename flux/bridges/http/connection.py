@@ -16,7 +16,7 @@ import httptools
 
 from flux.bridges.http.request import Request
 from flux.bridges.http.response import CORS, PREFLIGHT, Header, head, text_body
-from flux.bridges.http.sink import TransportSink
+from flux.net.sink import TransportSink
 
 if TYPE_CHECKING:
     from flux.bridges.http.server import HttpServer

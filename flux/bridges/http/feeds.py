@@ -1,6 +1,5 @@
 """What close-delimited HTTP outputs share: a feed as an output of a stream, and its readers."""
 
-import asyncio
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from flux.bridges.http.connection import HttpConnection
 from flux.bridges.http.request import Request
 from flux.bridges.http.response import CORS, Header
 from flux.core.admission import Admission, Verdict
+from flux.core.scheduler import LoopScheduler
 from media.events import ReaderClosed, ReaderJoined, ReaderSkipped
 from media.feed import Feed
 from media.feed_reader import START_GOP, START_KEY, START_LIVE, FeedReader
@@ -21,24 +21,6 @@ from media.stream import Emit, Stream
 from media.track import Track
 
 STARTS = (START_GOP, START_KEY, START_LIVE)
-
-
-class LoopScheduler:
-    """The running loop as a feed's scheduler."""
-
-    __slots__ = ("_loop", "now")
-
-    def __init__(self) -> None:
-        self._loop = asyncio.get_running_loop()
-        self.now: Callable[[], float] = time.monotonic
-
-    def call_soon(self, callback: Callable[[], None]) -> None:
-        """Run in the next turn of the loop."""
-        self._loop.call_soon(callback)
-
-    def call_later(self, delay: float, callback: Callable[[], None]) -> None:
-        """Run after `delay` seconds."""
-        self._loop.call_later(delay, callback)
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from flux.bridges.http.connection import HttpConnection
 from flux.bridges.http.request import Request
 from flux.bridges.http.server import HttpLimits, HttpServer
-from flux.bridges.http.sink import TransportSink
+from flux.net.sink import TransportSink
 
 LARGE = bytes(24 << 20)  # more than the kernel takes
 

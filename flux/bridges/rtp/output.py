@@ -1,0 +1,238 @@
+"""The RTP output of a stream: packets made once, for TCP and datagram readers together."""
+
+import random
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from weakref import WeakValueDictionary
+
+from flux.base.errors import PeerError
+from flux.bridges.rtp.datagrams import DatagramFanout, DatagramReader, DatagramTarget
+from flux.bridges.rtp.packer import (
+    FRAME_HEADER_BYTES,
+    RTP_HEADER_BYTES,
+    ChannelMap,
+    RtpPacker,
+    rtp_tracks,
+    split_frames,
+)
+from media.events import ReaderSkipped
+from media.feed import Feed
+from media.feed_log import Chunk
+from media.feed_reader import START_GOP, START_KEY, FeedReader, Scheduler, Sink
+from media.frame import Frame
+from media.stream import Emit, Stream
+from media.track import Track
+
+Closer = Callable[[str], None]  # hears the reason
+
+OUTPUT = "rtp"  # key in `Stream.outputs`
+_RANDOM = random.SystemRandom()
+
+
+@dataclass(frozen=True, slots=True)
+class StartPoint:
+    """Where a track of a joiner begins: RTP-Info of the PLAY answer, RFC 2326 section 12.33."""
+
+    sequence: int  # 16 bits, of its first packet
+    timestamp: int  # 32 bits
+    packets: int  # that are sent to it at once
+    octets: int
+
+
+class Hold:
+    """One who wants the output to stay."""
+
+    __slots__ = ("on_closed",)
+
+    def __init__(self, on_closed: Closer) -> None:
+        self.on_closed = on_closed
+
+
+class RtpOutput:
+    """One for each stream, while somebody reads it over RTP. Satisfies `media.stream.Output`."""
+
+    name = OUTPUT
+
+    def __init__(self, stream: Stream, emit: Emit, scheduler: Scheduler) -> None:
+        """Raises PeerError `no-playable-track`."""
+        self._stream = stream
+        self._emit = emit
+        self.tracks = rtp_tracks(stream.tracks, _RANDOM.getrandbits)
+        self._note_dropped(stream.tracks)
+        if not self.tracks:
+            raise PeerError("no-playable-track", 415, stream.name)
+        self._packer = RtpPacker(self.tracks)
+        carried = tuple(track.track for track in self.tracks)
+        self.feed = Feed(self._packer, carried, stream.options.feed, scheduler, self._skipped)
+        self.feed.keyless = stream.keyless
+        self.feed.seed(stream.gop.frames())
+        self.datagrams = DatagramFanout(scheduler)
+        self.names: dict[FeedReader, tuple[str, str]] = {}  # protocol and id, for events
+        self._closers: dict[DatagramReader, Closer] = {}
+        self._holds: dict[Hold, None] = {}
+        self._maps: WeakValueDictionary[tuple[int | None, ...], ChannelMap] = WeakValueDictionary()
+        self._by_track = {track.track: track.index for track in self.tracks}
+        self.closed = False
+
+    # -- for the stream ----------------------------------------------------------------------
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes of the feed's log."""
+        return self.feed.size_bytes
+
+    def frame(self, frame: Frame) -> None:
+        """One frame of the stream."""
+        index = self._by_track.get(frame.track)
+        if index is None or self.closed:
+            return
+        self.feed.keyless = self._stream.keyless
+        self.feed.frame(frame)
+        if self.datagrams.readers:
+            packets = [packet[FRAME_HEADER_BYTES:] for packet in self._packer.packets]
+            is_start = frame.key or self._stream.keyless
+            is_video = self.feed.is_video(frame.track)
+            self.datagrams.frame(index, packets, key=is_start and is_video)
+
+    def tracks_changed(self, tracks: tuple[Track, ...]) -> None:
+        """A description cannot change within a session: readers are closed and come again."""
+        carried = {track.track for track in self.tracks}
+        if carried != {track for track in tracks if track in carried} or self._is_more(tracks):
+            self.close("tracks-changed")
+
+    def close(self, reason: str) -> None:
+        """End every reader."""
+        if self.closed:
+            return
+        self.closed = True
+        self.feed.close(reason)
+        holds, self._holds = self._holds, {}
+        closers, self._closers = self._closers, {}
+        for reader, closer in closers.items():
+            self.datagrams.detach(reader)
+            closer(reason)
+        for hold in holds:
+            hold.on_closed(reason)
+        self._leave()
+
+    # -- for readers -------------------------------------------------------------------------
+
+    def start_points(self, start: str = START_GOP) -> dict[int, StartPoint]:
+        """By track index, what a reader that joins in this turn gets first; not all need be there.
+
+        A track without one begins with the next packet that is made.
+        """
+        found: dict[int, StartPoint] = {}
+        for index, packets in self._first_packets(start):
+            octets = sum(map(len, packets)) - RTP_HEADER_BYTES * len(packets)
+            before = found.get(index)
+            if before is not None:
+                found[index] = StartPoint(
+                    before.sequence,
+                    before.timestamp,
+                    before.packets + len(packets),
+                    before.octets + octets,
+                )
+            else:
+                first = packets[0]
+                found[index] = StartPoint(
+                    int.from_bytes(first[2:4], "big"),
+                    int.from_bytes(first[4:8], "big"),
+                    len(packets),
+                    octets,
+                )
+        return found
+
+    def hold(self, on_closed: Closer) -> "Hold":
+        """Keep the output for one who reads later or pauses; `on_closed(reason)` when it ends."""
+        hold = Hold(on_closed)
+        self._holds[hold] = None
+        return hold
+
+    def release(self, hold: "Hold") -> None:
+        """Undo `hold`."""
+        self._holds.pop(hold, None)
+        self.close_if_unused()
+
+    def attach_stream(
+        self, sink: Sink, channels: Mapping[int, int], start: str = START_GOP
+    ) -> FeedReader:
+        """Add a reader of interleaved frames; `channels`: by track index, that of its RTP."""
+        wanted = tuple(channels.get(track.index) for track in self.tracks)
+        variant = None
+        if wanted != tuple(2 * track.index for track in self.tracks):
+            variant = self._maps.get(wanted)
+            if variant is None:
+                variant = self._maps[wanted] = ChannelMap(wanted)
+        return self.feed.attach(sink, start, variant)
+
+    def attach_datagrams(
+        self,
+        target: DatagramTarget,
+        tracks: frozenset[int],
+        on_closed: Closer,
+        start: str = START_GOP,
+    ) -> DatagramReader:
+        """Add a reader of datagrams; `on_closed(reason)` when the output ends it."""
+        reader = DatagramReader(target, tracks)
+        first = self._first_packets(start)
+        has_video = any(self.feed.is_video(self.tracks[index].track) for index in tracks)
+        is_waiting = not first and start in (START_GOP, START_KEY) and has_video
+        self.datagrams.attach(reader, first, waiting=is_waiting)
+        self._closers[reader] = on_closed
+        return reader
+
+    def detach(self, reader: FeedReader | DatagramReader) -> None:
+        """Forget a reader; the output ends after its last one."""
+        if isinstance(reader, FeedReader):
+            self.feed.detach(reader)
+            self.names.pop(reader, None)
+        else:
+            self.datagrams.detach(reader)
+            self._closers.pop(reader, None)
+        self.close_if_unused()
+
+    @property
+    def readers(self) -> int:
+        """How many readers there are."""
+        return self.feed.readers + self.datagrams.readers
+
+    def close_if_unused(self) -> None:
+        """Give the output up after its last reader."""
+        if not self.readers and not self._holds:
+            self.close("no-readers")
+
+    # -- inside ------------------------------------------------------------------------------
+
+    def _first_packets(self, start: str) -> list[tuple[int, list[bytes]]]:
+        chunks: list[Chunk] = self.feed.first_chunks(start)
+        return [each for chunk in chunks for each in split_frames(chunk.data)]
+
+    def _is_more(self, tracks: tuple[Track, ...]) -> bool:
+        """Whether there is a track that RTP can carry and that has no place here yet."""
+        return len(rtp_tracks(tracks, lambda _bits: 0)) != len(self.tracks)
+
+    def _note_dropped(self, tracks: tuple[Track, ...]) -> None:
+        carried = {track.track for track in self.tracks}
+        for track in tracks:
+            if track not in carried:
+                self._stream.note_dropped_track(self.name, track)
+
+    def _leave(self) -> None:
+        if self._stream.outputs.get(self.name) is self:
+            del self._stream.outputs[self.name]
+
+    def _skipped(self, reader: FeedReader, lag: float, chunks: int) -> None:
+        self._stream.drops["reader-skipped"] += chunks
+        protocol, name = self.names.get(reader, ("", ""))
+        self._emit(ReaderSkipped(self._stream.name, protocol, name, lag, chunks))
+
+
+def rtp_output_of(stream: Stream, emit: Emit, scheduler: Scheduler) -> RtpOutput:
+    """The stream's RTP output, made for its first reader; PeerError `no-playable-track`."""
+    output = stream.outputs.get(OUTPUT)
+    if isinstance(output, RtpOutput):
+        return output
+    output = RtpOutput(stream, emit, scheduler)
+    stream.outputs[OUTPUT] = output
+    return output

@@ -1,0 +1,112 @@
+"""RTCP of what we send: sender reports, and what receivers say of it (RFC 3550 section 6.4)."""
+
+from collections.abc import Iterable, Mapping
+
+from flux.base.errors import WireError
+from flux.base.units import NTP_SECOND
+from flux.bridges.rtp.packer import MASK_32, RtpOutTrack
+from protocols.rtcp import (
+    Goodbye,
+    ReceiverReport,
+    ReportBlock,
+    SenderReport,
+    SourceDescription,
+    parse_compound,
+    serialize_compound,
+)
+
+REPORT_INTERVAL = 5.0  # seconds, section 6.2
+
+
+class ReaderReports:
+    """The reports of one reader: counters from where it began, and what it answered."""
+
+    __slots__ = (
+        "_begun",
+        "_cname",
+        "_loss",
+        "_sent",
+        "broken",
+        "due_at",
+        "jitter",
+        "received_at",
+        "round_trip",
+        "tracks",
+    )
+
+    def __init__(
+        self, tracks: Iterable[RtpOutTrack], cname: str, ahead: Mapping[int, tuple[int, int]]
+    ) -> None:
+        """`ahead`: by track index, packets and octets made already that this reader gets first."""
+        self.tracks = {track.index: track for track in tracks}
+        self._cname = cname
+        self._begun = {
+            index: (
+                track.packets - ahead.get(index, (0, 0))[0],
+                track.octets - ahead.get(index, (0, 0))[1],
+            )
+            for index, track in self.tracks.items()
+        }
+        self._sent: dict[int, float] = {}  # by the middle 32 bits of its NTP: when it was sent
+        self._loss: dict[int, tuple[int, int]] = {}  # by SSRC: cumulative loss, fraction
+        self.due_at = 0.0  # when the next reports are due: the first at once
+        self.jitter = 0.0  # seconds, of the worst track
+        self.round_trip: float | None = None  # seconds
+        self.received_at: float | None = None  # when it last reported
+        self.broken = 0  # compounds that are none
+
+    @property
+    def lost(self) -> int:
+        """Packets that never arrived, by what the reader says."""
+        return sum(lost for lost, _ in self._loss.values())
+
+    def make(self, index: int, now: float) -> bytes | None:
+        """A compound of SR and SDES for one track; None before its first frame."""
+        track = self.tracks[index]
+        if not track.is_known:
+            return None
+        elapsed = max(0.0, now - track.last_arrived)
+        ntp = track.last_ntp + int(elapsed * NTP_SECOND)
+        timestamp = (track.last_timestamp + int(elapsed * track.clock_rate)) & MASK_32
+        packets, octets = self._begun[index]
+        self._sent[ntp >> 16 & MASK_32] = now
+        if len(self._sent) > 4 * len(self.tracks) + 4:
+            del self._sent[next(iter(self._sent))]
+        report = SenderReport(
+            track.ssrc,
+            ntp,
+            timestamp,
+            (track.packets - packets) & MASK_32,
+            (track.octets - octets) & MASK_32,
+        )
+        return serialize_compound((report, SourceDescription.cname(track.ssrc, self._cname)))
+
+    def goodbye(self, index: int, now: float) -> bytes | None:
+        """The last compound of a track, section 6.6."""
+        report = self.make(index, now)
+        if report is None:
+            return None
+        return report + Goodbye((self.tracks[index].ssrc,)).serialize()
+
+    def receive(self, data: bytes, now: float) -> None:
+        """Take a compound of the reader; what is none is counted."""
+        try:
+            packets = parse_compound(data)
+        except WireError:
+            self.broken += 1
+            return
+        self.received_at = now
+        for packet in packets:
+            if isinstance(packet, ReceiverReport | SenderReport):
+                for block in packet.blocks:
+                    self._take(block, now)
+
+    def _take(self, block: ReportBlock, now: float) -> None:
+        track = next((t for t in self.tracks.values() if t.ssrc == block.ssrc), None)
+        if track is None:
+            return
+        self._loss[block.ssrc] = (max(0, block.cumulative_lost), block.fraction_lost)
+        self.jitter = block.jitter / track.clock_rate
+        sent = self._sent.get(block.last_sr) if block.last_sr else None
+        if sent is not None:
+            self.round_trip = max(0.0, now - sent - block.delay_since_last_sr / 65_536)

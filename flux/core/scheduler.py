@@ -1,0 +1,23 @@
+"""The running loop as the scheduler of a feed."""
+
+import asyncio
+import time
+from collections.abc import Callable
+
+
+class LoopScheduler:
+    """Satisfies `media.feed_reader.Scheduler`."""
+
+    __slots__ = ("_loop", "now")
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self.now: Callable[[], float] = time.monotonic
+
+    def call_soon(self, callback: Callable[[], None]) -> None:
+        """Run in the next turn of the loop."""
+        self._loop.call_soon(callback)
+
+    def call_later(self, delay: float, callback: Callable[[], None]) -> None:
+        """Run after `delay` seconds."""
+        self._loop.call_later(delay, callback)

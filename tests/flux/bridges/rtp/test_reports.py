@@ -1,0 +1,88 @@
+"""Sender reports of one reader, and what its receiver reports tell."""
+
+import pytest
+
+from flux.base.units import NTP_SECOND
+from flux.bridges.rtp.packer import RtpOutTrack
+from flux.bridges.rtp.reports import ReaderReports
+from media.payloads.encodings import Encoding
+from media.track import H264, Kind, Track
+from protocols.rtcp import (
+    Goodbye,
+    ReceiverReport,
+    ReportBlock,
+    SenderReport,
+    SourceDescription,
+    parse_compound,
+)
+
+NTP = 3_900_000_000 * NTP_SECOND
+
+
+def track() -> RtpOutTrack:
+    made = RtpOutTrack(
+        0, Track(0, Kind.VIDEO, H264, 90_000), Encoding("H264", 90_000), lambda bits: 7
+    )
+    made.is_known = True
+    made.last_ntp, made.last_timestamp, made.last_arrived = NTP, 90_000, 10.0
+    made.packets, made.octets = 100, 50_000
+    return made
+
+
+def sender_report(data: bytes | None) -> SenderReport:
+    assert data is not None
+    report = parse_compound(data)[0]
+    assert isinstance(report, SenderReport)
+    return report
+
+
+def test_ntp_and_rtp_are_one_instant() -> None:
+    reports = ReaderReports([track()], "us", {})
+    report = sender_report(reports.make(0, 10.5))
+    assert report.ntp - NTP == NTP_SECOND // 2
+    assert report.rtp_timestamp == 90_000 + 45_000
+    assert report.ssrc == 7
+
+
+def test_counters_begin_with_the_reader() -> None:
+    out = track()
+    reports = ReaderReports([out], "us", {0: (30, 9_000)})
+    assert sender_report(reports.make(0, 10.0)).packet_count == 30
+    out.packets += 5
+    out.octets += 100
+    report = sender_report(reports.make(0, 11.0))
+    assert (report.packet_count, report.octet_count) == (35, 9_100)
+
+
+def test_a_compound_names_its_source() -> None:
+    compound = parse_compound(ReaderReports([track()], "us", {}).make(0, 10.0) or b"")
+    assert compound[1] == SourceDescription.cname(7, "us")
+    last = parse_compound(ReaderReports([track()], "us", {}).goodbye(0, 10.0) or b"")
+    assert last[-1] == Goodbye((7,))
+
+
+def test_nothing_before_the_first_frame() -> None:
+    out = track()
+    out.is_known = False
+    assert ReaderReports([out], "us", {}).make(0, 10.0) is None
+
+
+def test_loss_jitter_and_round_trip() -> None:
+    reports = ReaderReports([track()], "us", {})
+    sent = sender_report(reports.make(0, 20.0))
+    block = ReportBlock(7, 10, 4, 500, 900, sent.ntp >> 16 & 0xFFFF_FFFF, 65_536 // 4)
+    reports.receive(ReceiverReport(99, (block,)).serialize(), 20.29)
+    assert reports.lost == 4
+    assert reports.jitter == pytest.approx(0.01)
+    assert reports.round_trip == pytest.approx(0.04)
+    assert reports.received_at == 20.29
+
+
+def test_what_is_not_ours_or_broken_changes_nothing() -> None:
+    reports = ReaderReports([track()], "us", {})
+    reports.receive(ReceiverReport(1, (ReportBlock(8, 1, 1, 1, 1, 1, 1),)).serialize(), 1.0)
+    reports.receive(b"\x00", 1.0)
+    assert (reports.lost, reports.round_trip, reports.broken) == (0, None, 1)
+    reports.receive(ReceiverReport(1, (ReportBlock(7, 0, -3, 0, 0, 5, 1),)).serialize(), 1.0)
+    assert reports.lost == 0  # duplicates made it negative
+    assert reports.round_trip is None  # a report that we did not send
