@@ -1,12 +1,14 @@
-"""Fan-out of one stream to many HTTP-FLV readers, beside the least that this kernel can do it for.
+"""Fan-out of one stream to many readers, beside the least that this kernel can do it for.
 
-    .venv/bin/python -m benchmarks.fanout [--readers 50,200,500] [--window 100,40] [--stalled 5]
-        [--rounds 3]
+    .venv/bin/python -m benchmarks.fanout [--output flv,rtsp-tcp,rtsp-udp] [--readers 50,200,500]
+        [--window 100,40] [--stalled 5] [--rounds 3]
 
 One command, no FLUX code at either end: GStreamer's RTSP server loops a clip of 4.15 Mbit/s,
 `flux run --pull` takes it in on a core of its own, and the load generator on the other core opens
-the readers, some of which stop reading for good. Every frame of every reader is compared with the
-clip. In each round the bare C floor sends the same bytes in writes of the same window.
+the readers, some of which stop reading for good. Of HTTP-FLV every frame of every reader is
+compared with the clip, of RTSP the sequence numbers show what is lost or twice. In each round the
+bare C floor sends the same bytes in writes of the same window, or in runs of datagrams
+(UDP_SEGMENT).
 
 Columns: CPU s/Gbit is user and system time of the server's process tree over the media that the
 good readers got in the steady window. Gap is the longest time between two reads of one reader.
@@ -31,6 +33,7 @@ from tests.support.camera import Camera
 from tests.support.flux_process import FluxProcess
 
 STREAM = "cam"
+FLV, TCP, UDP = OUTPUTS = ("flv", "rtsp-tcp", "rtsp-udp")
 RAMP_READERS = 150  # readers that join in one second
 WARM = 3.0  # seconds between the last joiner and the steady window
 NOISE = 0.1  # of the server's core, taken by others: gaps and joins are then not FLUX's alone
@@ -41,6 +44,7 @@ MAX_GAP_MS = 200  # a larger step between two video frames is an error of the st
 class Run:
     """One measured round."""
 
+    output: str
     window_ms: int
     readers: int
     stalled: int
@@ -55,13 +59,27 @@ class Run:
 
     @property
     def is_right(self) -> bool:
-        """Whether every frame of every good reader was the clip's."""
+        """Whether every frame of every good reader was the clip's, and every packet there."""
+        if self.output != FLV:
+            return not self.wrong
         check = self.load["check"]
         return bool(check["frames"]) and not check["wrong"] and not check["missing"]
 
+    @property
+    def wrong(self) -> int:
+        """Frames that are not the clip's, packets that are lost, twice, or none."""
+        if self.output == FLV:
+            return int(self.load["check"]["wrong"] + self.load["check"]["missing"])
+        return int(sum(self.load[name] for name in ("rtp_lost", "rtp_dups", "bad_frames")))
+
 
 def measure(
-    args: argparse.Namespace, clip: media.Clip, readers: int, window_ms: int, stalled: int
+    args: argparse.Namespace,
+    clip: media.Clip,
+    output: str,
+    readers: int,
+    window_ms: int,
+    stalled: int,
 ) -> Run:
     """One round: camera, FLUX, readers, floor."""
     with (
@@ -81,20 +99,21 @@ def measure(
         flux.wait_until(lambda: flux.stream(STREAM)["state"] == "ready", "the stream is ready")
         time.sleep(args.settle)
         before = machine.look(flux.pid, time.monotonic())
-        load, first, last, left = run_load(args, clip, flux, readers, stalled)
+        load, first, last, left = run_load(args, clip, flux, output, readers, stalled)
         if not flux.program.is_running:
             raise SystemExit(f"FLUX ended:\n{flux.program.output}")
     span, cpu = last.at - first.at, last.cpu - first.cpu
     gbit = load["media_bytes"] * 8 / 1e9
     busy = last.core_busy - first.core_busy
     return Run(
+        output=output,
         window_ms=window_ms,
         readers=readers,
         stalled=stalled,
         cpu_s=cpu,
         cpu_share=cpu / span,
         cpu_per_gbit=cpu / gbit if gbit else 0.0,
-        floor_per_gbit=0.0 if args.no_floor else floor(args, readers, window_ms),
+        floor_per_gbit=0.0 if args.no_floor else floor(args, output, readers, window_ms),
         other_share=max(0.0, (busy - cpu) / span),
         rss_kb_reader=(last.rss - before.rss) / 1024 / readers,
         closed=readers - left,
@@ -103,7 +122,12 @@ def measure(
 
 
 def run_load(
-    args: argparse.Namespace, clip: media.Clip, flux: FluxProcess, readers: int, stalled: int
+    args: argparse.Namespace,
+    clip: media.Clip,
+    flux: FluxProcess,
+    output: str,
+    readers: int,
+    stalled: int,
 ) -> tuple[dict[str, Any], machine.Reading, machine.Reading, int]:
     """Run the load generator.
 
@@ -114,8 +138,9 @@ def run_load(
         *machine.PIN_LOAD,
         str(native.program("fluxload")),
         *("-q", "-d", str(args.seconds), "-r", str(ramp), "-w", str(WARM), "-g", str(MAX_GAP_MS)),
-        *("-S", str(stalled), "-F", str(clip.flv)),
-        *("flv", flux.flv(STREAM), str(readers)),
+        *("-S", str(stalled)),
+        *(("-F", str(clip.flv)) if output == FLV else ()),
+        *(output, flux.flv(STREAM) if output == FLV else flux.rtsp(STREAM), str(readers)),
     ]
     looks: list[machine.Reading] = []
     result: dict[str, Any] | None = None
@@ -136,11 +161,14 @@ def run_load(
     return result, looks[0], looks[1], left
 
 
-def floor(args: argparse.Namespace, readers: int, window_ms: int) -> float:
+def floor(args: argparse.Namespace, output: str, readers: int, window_ms: int) -> float:
     """CPU seconds a gigabit of a bare C sender that writes as much as often."""
+    if output == UDP:
+        window_ms = 0  # datagrams leave with their frame
     interval = max(window_ms, 40)  # a frame comes each 40 ms: nobody writes more often
     chunk = int(media.STREAM_MBIT * 1e6 / 8 * interval / 1000)
-    command = [native.program("floor"), "tcp", readers, args.floor_seconds, chunk, interval]
+    kind = "gso" if output == UDP else "tcp"
+    command = [native.program("floor"), kind, readers, args.floor_seconds, chunk, interval]
     answer = subprocess.run(
         [str(part) for part in command], check=True, capture_output=True, text=True
     )
@@ -148,7 +176,17 @@ def floor(args: argparse.Namespace, readers: int, window_ms: int) -> float:
 
 
 HEADS = (
-    *("readers", "window ms", "frames", "complete", "Mbit/s", "CPU %", "CPU s/Gbit", "(min-max)"),
+    *(
+        "output",
+        "readers",
+        "window ms",
+        "frames",
+        "complete",
+        "Mbit/s",
+        "CPU %",
+        "CPU s/Gbit",
+        "(min-max)",
+    ),
     *("floor", "ratio", "gap p50", "gap p99", "join p50", "join p95", "KB/reader", "stalled"),
     *("other %", "load %"),
 )
@@ -167,11 +205,11 @@ def row(runs: list[Run]) -> list[str]:
         return median(values)
 
     worst = min(runs, key=lambda run: run.load["complete"])
-    checks = [run.load["check"] for run in runs]
-    wrong = sum(check["wrong"] + check["missing"] for check in checks)
+    wrong = sum(run.wrong for run in runs)
     cost = median([run.cpu_per_gbit for run in runs])
     least = median([run.floor_per_gbit for run in runs])
     return [
+        runs[0].output,
         str(runs[0].readers),
         str(runs[0].window_ms),
         "right" if all(run.is_right for run in runs) else f"{wrong} WRONG",
@@ -201,6 +239,7 @@ def numbers_of(text: str) -> list[int]:
 def arguments() -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description="Fan-out of one stream to many readers.")
+    parser.add_argument("--output", default=FLV, help=f"of {', '.join(OUTPUTS)}")
     parser.add_argument("--readers", default="50,200,500", help="numbers of readers")
     parser.add_argument("--window", default="100,40", help="bounds of the write window in ms")
     parser.add_argument("--rounds", type=int, default=3)
@@ -221,9 +260,10 @@ def main() -> int:
     machine.require_cores()
     clip = media.clip()
     os.sched_setaffinity(0, {machine.LOAD_CORE})
-    runs: dict[tuple[int, int, int], list[Run]] = {}
+    runs: dict[tuple[str, int, int, int], list[Run]] = {}
     cases = [
-        (readers, window, stalled)
+        (output, readers, window, stalled)
+        for output in args.output.split(",")
         for readers in numbers_of(args.readers)
         for window in numbers_of(args.window)
         for stalled in numbers_of(args.stalled)
@@ -233,8 +273,8 @@ def main() -> int:
             run = measure(args, clip, *case)
             runs.setdefault(case, []).append(run)
             print(
-                f"round {number + 1}: {run.readers} readers, {run.stalled} of them stalled, "
-                f"window {run.window_ms} ms: "
+                f"round {number + 1}: {run.output}, {run.readers} readers, "
+                f"{run.stalled} of them stalled, window {run.window_ms} ms: "
                 f"{run.cpu_per_gbit:.4f} s/Gbit, gap p99 {run.load['stall_ms']['p99']:.0f} ms, "
                 f"complete {run.load['complete']}/{run.load['readers']}",
                 flush=True,
@@ -246,6 +286,7 @@ def main() -> int:
     if args.json:
         every = [
             {
+                "output": run.output,
                 "window_ms": run.window_ms,
                 "cpu_s": run.cpu_s,
                 "floor": run.floor_per_gbit,

@@ -9,11 +9,13 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
+from config.access import AccessSection
 from config.addresses import ListenAddress
 from config.hooks import AuthorizeSection, HookList
 from config.names import check_stream_name
 from config.patterns import check_name_or_pattern
 from config.quantities import DurationIn, SizeIn
+from config.rtsp import RtspListener, RtspSection
 from config.section import Section, nothing_is_empty
 from config.urls import SourceUrl
 
@@ -54,6 +56,8 @@ class ListenersSection(Section):
     """The media listener."""
     api: ApiListener = ApiListener()
     """The admin API."""
+    rtsp: RtspListener = RtspListener()
+    """The RTSP listener."""
 
 
 class StreamSection(Section):
@@ -102,6 +106,15 @@ class SourcesSection(Section):
         if self.retry_longest < self.retry_first:
             raise ValueError("expected retry_longest to be at least retry_first")
         return self
+
+
+class PublishersSection(Section):
+    """Those who push streams to FLUX."""
+
+    any_name: bool = True
+    """Take streams under names that no entry of `streams` stands for."""
+    media_timeout: Annotated[float, DurationIn("500ms", "1h")] = 10.0
+    """A publisher that sends no media for so long is closed."""
 
 
 class GopCacheSection(Section):
@@ -180,8 +193,8 @@ class LimitsSection(Section):
     """Bits a second to all readers together, from which on new ones are refused; 0 is no limit."""
     loop_lag: Annotated[float, DurationIn("0", "10s")] = 0.1
     """New readers are refused while the event loop is later than this; 0 lets them in."""
-    pattern_streams: Annotated[int, Field(ge=1, le=100_000)] = 1000
-    """Streams that exist at one time because a pattern stands for them."""
+    undeclared_streams: Annotated[int, Field(ge=1, le=100_000)] = 1000
+    """Streams that exist at one time because a pattern stands for them or somebody publishes."""
 
 
 class Config(Section):
@@ -201,6 +214,8 @@ class Config(Section):
     """The streams that FLUX fetches itself, by name."""
     sources: SourcesSection = SourcesSection()
     """How sources start, are retried and end."""
+    publishers: PublishersSection = PublishersSection()
+    """Those who push streams to FLUX."""
     gop_cache: GopCacheSection = GopCacheSection()
     """What a stream keeps for joiners."""
     fanout: FanoutSection = FanoutSection()
@@ -209,8 +224,12 @@ class Config(Section):
     """HTTP-FLV."""
     hls: HlsSection = HlsSection()
     """HLS."""
+    rtsp: RtspSection = RtspSection()
+    """RTSP sessions."""
     player: PlayerSection = PlayerSection()
     """The pages for people."""
+    access: AccessSection = AccessSection()
+    """Who may do what."""
     hooks: HookList = ()
     """Services and programs that are told when something happens."""
     authorize: AuthorizeSection = AuthorizeSection()

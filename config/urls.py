@@ -1,16 +1,19 @@
-"""Source URLs, and how a URL is shown: never with its credentials."""
+"""URLs of sources and of targets, and how a URL is shown: never with its credentials."""
 
 import re
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Self
 from urllib.parse import SplitResult, urlsplit
 
+from config.datagram_url import DatagramUrl
 from config.text_value import TextValue
 
 HIDDEN = "***"
-SUPPORTED = ("rtsp", "testcard")
+SOURCES = ("rtsp", "rtsps", "rtp", "udp", "testcard")
+TARGETS = ("rtsp", "rtsps", "rtp", "udp")
+RTSP = ("rtsp", "rtsps")
 NOT_YET = frozenset(
-    {"rtsps", "rtmp", "rtmps", "srt", "http", "https", "ws", "wss", "udp", "tcp", "rtp"}
+    {"rtmp", "rtmps", "srt", "http", "https", "ws", "wss", "tcp"}
     | {"whep", "whip", "wheps", "unix", "file"}
 )
 MAX_URL = 4096  # characters
@@ -18,8 +21,9 @@ MAX_URL = 4096  # characters
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):")
 _AUTHORITY_END = re.compile(r"[/?#]")
 _HOST_AND_PORT = re.compile(r"^(?:\[[0-9A-Fa-f:.]*\])?[^/?#:]*(?::[0-9]*)?(?=[/?#])")
+_VARIABLE = re.compile(r"\$(?:name|[1-9])")
 _TESTCARD_OPTION = re.compile(r"size=\d+x\d+|rate=\d+|bitrate=\d+[kKmM]?")
-_SECRET_NAME = r"[\w.-]*(?:pass|pwd|token|secret|key|auth|sign|credential)[\w.-]*|s|sid|session"
+_SECRET_NAME = r"[\w.-]*(?:pass|pwd|token|secret|key|auth|sign|credential|jwt)[\w.-]*|s|sid|session"
 _SECRET_VALUE = re.compile(rf"([?&;](?:{_SECRET_NAME})=)[^&;#\s]*", re.IGNORECASE)
 _URL_IN_TEXT = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^\s\"'<>]+")
 
@@ -60,7 +64,9 @@ class SourceUrl(TextValue):
     """Where a stream comes from. `str()` and `repr()` hide credentials; `reveal()` does not."""
 
     expected = "expected a source URL such as rtsp://host/path"
-    json_schema: ClassVar[dict[str, Any]] = {"pattern": r"^(rtsp://.+|testcard:(\?.*)?)$"}
+    json_schema: ClassVar[dict[str, Any]] = {
+        "pattern": r"^((rtsps?|rtp|udp)://.*|testcard:(\?.*)?)$"
+    }
 
     scheme: str
     _url: str = field(repr=False)
@@ -68,20 +74,13 @@ class SourceUrl(TextValue):
     @classmethod
     def parse(cls, text: str) -> Self:
         """Check a source URL; `ValueError` says what is wrong without repeating it."""
-        match = _SCHEME.match(text)
-        if match is None:
-            raise ValueError("expected a source URL such as rtsp://user:password@host/path")
-        scheme = match[1].lower()
-        if scheme in NOT_YET:
-            raise ValueError(f"expected rtsp:// or testcard:, {scheme} is not supported yet")
-        if scheme not in SUPPORTED:
-            raise ValueError(f"expected rtsp:// or testcard:, {scheme} is not a known scheme")
-        if len(text) > MAX_URL or any(c.isspace() or not c.isprintable() for c in text):
-            raise ValueError(f"expected a URL of at most {MAX_URL} characters without spaces")
+        scheme = _scheme_of(text, "a source", SOURCES)
         if scheme == "testcard":
             _check_testcard(text[len("testcard:") :])
-        else:
+        elif scheme in RTSP:
             _check_rtsp(text)
+        else:
+            DatagramUrl.parse_source(_filled(text))
         return cls(scheme, text)
 
     def reveal(self) -> str:
@@ -89,20 +88,78 @@ class SourceUrl(TextValue):
         return self._url
 
     def __str__(self) -> str:
-        return hide_credentials(self._url)
+        return _shown(self.scheme, self._url)
+
+
+@dataclass(frozen=True, slots=True)
+class ForwardUrl(TextValue):
+    """Where a stream is sent to. `str()` and `repr()` hide credentials; `reveal()` does not."""
+
+    expected = "expected the URL of a target such as rtp://host:5004 or rtsp://host/path"
+    json_schema: ClassVar[dict[str, Any]] = {"pattern": r"^(rtsps?|rtp|udp)://.+$"}
+
+    scheme: str
+    _url: str = field(repr=False)
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Check the URL of a target; `ValueError` says what is wrong without repeating it."""
+        scheme = _scheme_of(text, "a target", TARGETS)
+        if scheme in RTSP:
+            _check_rtsp(text)
+        else:
+            DatagramUrl.parse_target(_filled(text))
+        return cls(scheme, text)
+
+    def reveal(self) -> str:
+        """The whole URL, credentials included: for the connection, never for people."""
+        return self._url
+
+    def __str__(self) -> str:
+        return _shown(self.scheme, self._url)
+
+
+def _shown(scheme: str, url: str) -> str:
+    # What stands before the @ of udp://SOURCE@GROUP is an address, not a password.
+    return hide_credentials(url) if scheme not in ("rtp", "udp") else url
+
+
+def _filled(url: str) -> str:
+    """The URL as it may be once a pattern has filled it in."""
+    return _VARIABLE.sub("1", url)
+
+
+def _scheme_of(text: str, what: str, known: tuple[str, ...]) -> str:
+    """The scheme, if it is one of `known`."""
+    match = _SCHEME.match(text)
+    if match is None:
+        raise ValueError(f"expected {what} URL such as rtsp://user:password@host/path")
+    scheme = match[1].lower()
+    if scheme not in known:
+        words = [f"{each}:" if each == "testcard" else f"{each}://" for each in known]
+        why = "not supported yet" if scheme in NOT_YET else "not a known scheme"
+        if scheme == "testcard":
+            why = "no target"
+        raise ValueError(f"expected {', '.join(words[:-1])} or {words[-1]}, {scheme} is {why}")
+    if len(text) > MAX_URL or any(c.isspace() or not c.isprintable() for c in text):
+        raise ValueError(f"expected a URL of at most {MAX_URL} characters without spaces")
+    return scheme
 
 
 def _check_rtsp(text: str) -> None:
     """What `urlsplit` lets pass and a camera would not."""
+    scheme = text.partition(":")[0].lower()
     try:
         parts: SplitResult = urlsplit(text)
         host, port = parts.hostname, parts.port
     except ValueError:
-        raise ValueError("expected rtsp://host:port/path with a port from 1 to 65535") from None
-    if not text[len("rtsp:") :].startswith("//") or not host:
-        raise ValueError("expected rtsp://host/path, found no host")
+        raise ValueError(
+            f"expected {scheme}://host:port/path with a port from 1 to 65535"
+        ) from None
+    if not text[len(scheme) + 1 :].startswith("//") or not host:
+        raise ValueError(f"expected {scheme}://host/path, found no host")
     if port == 0:
-        raise ValueError("expected rtsp://host:port/path with a port from 1 to 65535")
+        raise ValueError(f"expected {scheme}://host:port/path, a port from 1 to 65535")
     if "@" in parts.netloc and text.partition("?")[0].count("@") > 1:
         raise ValueError("expected one @ only; in a password @ is written %40, / as %2F, : as %3A")
 

@@ -70,6 +70,7 @@ class Router:
         self._closed = False
         self.defer: Deferrer | None = None  # calls in the next turn of the loop
         self.resolve: Callable[[str], bool] = _resolve_nothing  # declares what a pattern names
+        self.resolve_published: Callable[[str], bool] = _resolve_nothing  # and what one publishes
 
     # -- what exists -------------------------------------------------------------------------
 
@@ -234,6 +235,8 @@ class Router:
         the new one takes over: then the old run ends with `taken-over`, and readers stay.
         """
         entry = self._entries.get(name)
+        if entry is None and not self._closed and self.resolve_published(name):
+            entry = self._entries.get(name)
         if entry is None:
             raise PeerError("stream-not-found", 404, name)
         if self._closed:

@@ -18,11 +18,24 @@ class Kind(StrEnum):
 # know is a codec of its own, `rtp/<encoding>`, which only RTP outputs can carry.
 H264 = "h264"
 H265 = "h265"
+VP8 = "vp8"
+VP9 = "vp9"
+AV1 = "av1"
+MJPEG = "mjpeg"
 AAC = "aac"
 OPUS = "opus"
 PCMA = "pcma"
 PCMU = "pcmu"
+G722 = "g722"
+G726 = "g726"
+L16 = "l16"
+MP3 = "mp3"  # MPEG audio of any layer: what announces it does not tell which
+AC3 = "ac3"
+EAC3 = "eac3"
+KLV = "klv"  # SMPTE ST 336
+ONVIF = "onvif"  # metadata: XML documents
 OPAQUE_RTP = "rtp/"
+OPAQUE_TS = "ts/"  # and the stream_type in hex: a PID of a transport stream that only TS carries
 
 
 @dataclass(slots=True, eq=False)

@@ -1,13 +1,16 @@
 """What stands before every handler: who may come in, and that errors leave as problem details.
 
-On localhost nobody has to log in, so a page in the user's own browser must not become a client:
-a Host that is not this machine (DNS rebinding) and an Origin that is not the page of this server
-are refused, and so are bodies that a form could send. Off localhost everything but health and
-metrics needs credentials.
+On localhost nobody has to log in unless the configuration says so, and a page in the user's own
+browser must not become a client: a Host that is not this machine (DNS rebinding) and an Origin that
+is not the page of this server are refused, and so are bodies that a form could send. Off localhost
+the gates are asked about everything but health (`flux/security`); there, too, a foreign Origin is
+refused, since a browser sends the credentials that it has learnt with a WebSocket of any page.
 """
 
+import asyncio
 import logging
 from ipaddress import ip_address
+from urllib.parse import urlsplit
 
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
@@ -16,10 +19,18 @@ from flux.api.operation import JSON
 from flux.api.problem import ApiProblem
 from flux.api.settings import MERGE_PATCH, too_large
 from flux.base.errors import PeerError
+from flux.bridges.http.request import MAX_USER_AGENT, basic_credentials, bearer_token
+from flux.core.admission import API, METRICS, AccessRequest, Gate, Verdict
 
 HEALTH = frozenset({"/healthz", "/readyz"})  # probes call these by any name, they tell nothing
-OPEN = HEALTH | {"/metrics"}  # served off localhost without credentials
+METRICS_PATH = "/metrics"
+PROTOCOL = "api"
+CHALLENGE = 'Basic realm="FLUX API", charset="UTF-8"'
 SENTENCES = {
+    "access-denied": "The access service refuses it.",
+    "address-banned": "Too many wrong credentials came from this address.",
+    "credentials-wrong": "The credentials are wrong.",
+    "permission-denied": "The credentials are right, but this is not allowed with them.",
     "name-taken": "There is a stream of this name.",
     "stream-not-found": "There is no stream of this name.",
 }
@@ -82,16 +93,77 @@ def local_guard() -> Middleware:
 
 
 def remote_guard() -> Middleware:
-    """For an API that others can reach: without credentials only health and metrics."""
+    """For an API that others can reach."""
 
     @web.middleware
     async def guard(request: web.Request, handler: Handler) -> web.StreamResponse:
-        if request.path not in OPEN:
-            detail = "Off localhost the API needs credentials, and none are configured."
-            raise ApiProblem(403, "credentials-needed", detail)
+        origin = request.headers.get("Origin")
+        if request.path not in HEALTH and origin is not None:
+            host = request.headers.get("Host", "").lower()
+            # The scheme may be another one: a proxy may have added TLS.
+            if not host or _host_of(origin) != host:
+                detail = "The request comes from a page of another site."
+                raise ApiProblem(403, "foreign-origin", detail)
         return await handler(request)
 
     return guard
+
+
+def access_guard(permit: Gate) -> Middleware:
+    """Asks the gates about everything but health."""
+
+    @web.middleware
+    async def guard(request: web.Request, handler: Handler) -> web.StreamResponse:
+        if request.path not in HEALTH:
+            verdict = await _ask(permit, request)
+            if not verdict.allowed:
+                raise _refusal(verdict)
+        return await handler(request)
+
+    return guard
+
+
+async def _ask(permit: Gate, request: web.Request) -> Verdict:
+    """The verdict on a request; gates answer within their own time, always."""
+    answered: asyncio.Future[Verdict] = asyncio.get_running_loop().create_future()
+
+    def answer(verdict: Verdict) -> None:
+        if not answered.done():  # the client may have left
+            answered.set_result(verdict)
+
+    authorization = request.headers.get("Authorization", "")
+    user, password = basic_credentials(authorization)
+    wish = AccessRequest(
+        METRICS if request.path == METRICS_PATH else API,
+        "",
+        PROTOCOL,
+        request.remote or "",
+        query=request.query_string,
+        user_agent=request.headers.get("User-Agent", "")[:MAX_USER_AGENT],
+        user=user,
+        password=password,
+        token=bearer_token(authorization),
+    )
+    permit(wish, answer)
+    return await answered
+
+
+def _refusal(verdict: Verdict) -> ApiProblem:
+    status, reason = verdict.status, verdict.reason
+    detail = SENTENCES.get(reason, "The credentials cannot be checked now.")
+    if reason == "credentials-needed":
+        detail = "The API needs credentials: Basic, or a Bearer token where a service takes one."
+        if status != 401:
+            detail = "Off localhost the API needs credentials, and none are configured."
+    headers = {401: {"WWW-Authenticate": CHALLENGE}, 503: {"Retry-After": "2"}}.get(status)
+    return ApiProblem(status, reason, detail, headers)
+
+
+def _host_of(origin: str) -> str:
+    try:
+        return urlsplit(origin).netloc.lower()
+    except ValueError:
+        return ""
 
 
 @web.middleware

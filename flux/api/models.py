@@ -19,6 +19,7 @@ from flux.telemetry.snapshot import (
     StreamSnapshot,
     TrackSnapshot,
 )
+from media.link import LinkFigures
 
 
 class Model(BaseModel):
@@ -268,6 +269,26 @@ class Settings(Model):
     settings: dict[str, JsonValue]
 
 
+class Link(Model):
+    """The line to a peer, where its protocol measures it (RTCP); times in seconds."""
+
+    transport: str
+    lost: int
+    jitter: float
+    round_trip: float | None
+
+    @classmethod
+    def of(cls, link: LinkFigures) -> Self:
+        """From figures."""
+        trip = link.round_trip
+        return cls(
+            transport=link.transport,
+            lost=link.lost,
+            jitter=round(link.jitter, 6),
+            round_trip=round(trip, 6) if trip is not None else None,
+        )
+
+
 class Session(Model):
     """One reader or publisher."""
 
@@ -283,6 +304,7 @@ class Session(Model):
     sent_bytes: int
     received_bytes: int
     dropped: int
+    link: Link | None
 
     @classmethod
     def of(cls, session: SessionSnapshot) -> Self:
@@ -300,6 +322,7 @@ class Session(Model):
             sent_bytes=session.sent_bytes,
             received_bytes=session.received_bytes,
             dropped=session.dropped,
+            link=Link.of(session.link) if session.link is not None else None,
         )
 
 

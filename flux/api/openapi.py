@@ -36,11 +36,26 @@ COMMON = (
     (400, "query-invalid"),
     (403, "foreign-host"),
     (403, "foreign-origin"),
-    (403, "credentials-needed"),
+    (401, "credentials-needed"),
+    (401, "credentials-wrong"),
+    (403, "permission-denied"),
+    (403, "access-denied"),
+    (403, "address-banned"),
     (415, "body-not-json"),
     (417, "expectation-unknown"),
     (500, "internal-error"),
+    (503, "password-check-busy"),
+    (503, "auth-service-timeout"),
 )
+SCHEMES: dict[str, Schema] = {
+    "basic": {"type": "http", "scheme": "basic", "description": "A user of the configuration."},
+    "bearer": {
+        "type": "http",
+        "scheme": "bearer",
+        "description": "A token, where the configuration names a service that takes it.",
+    },
+}
+SECURITY: list[Schema] = [{}, {"basic": []}, {"bearer": []}]  # none: on localhost
 TOO_LARGE = (413, "body-too-large")
 
 _LETTER = "[^/\\s{}]".format(re.escape("".join(sorted(FORBIDDEN))))
@@ -109,7 +124,8 @@ def document(operations: Sequence[Operation], version: str) -> bytes:
         "servers": [{"url": "/"}],
         "tags": [{"name": name, "description": text} for name, text in TAGS.items()],
         "paths": paths,
-        "components": {"schemas": schemas},
+        "security": SECURITY,
+        "components": {"schemas": schemas, "securitySchemes": SCHEMES},
     }
     return json.dumps(whole, ensure_ascii=False).encode()
 

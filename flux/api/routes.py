@@ -15,6 +15,7 @@ from flux.api.query import NoQuery
 from flux.api.ring import EventRing
 from flux.api.sessions import SessionsApi
 from flux.api.streams import StreamsApi
+from flux.core.admission import Gate
 from flux.core.bus import Bus
 from flux.core.control import Control
 from flux.telemetry import metrics
@@ -115,12 +116,17 @@ class Api:
         self.ring.close()
 
 
-def build_app(api: Api, *, is_local: bool) -> web.Application:
-    """The aiohttp application; `is_local` says whether only this machine can reach it."""
+def build_app(api: Api, *, is_local: bool, permit: Gate | None) -> web.Application:
+    """The aiohttp application.
+
+    `is_local` says whether only this machine can reach it; `permit` is asked about every request,
+    None means that nobody has to say who it is.
+    """
     app = web.Application(
         middlewares=[
             guards.problems,
             guards.local_guard() if is_local else guards.remote_guard(),
+            *((guards.access_guard(permit),) if permit is not None else ()),
             guards.json_only,
         ],
         client_max_size=settings.MAX_BODY_BYTES,

@@ -4,13 +4,16 @@ import asyncio
 
 from aiohttp import web
 
+from config.access import AccessSection
 from config.addresses import ListenAddress
 from flux.api.connection import Connection
 from flux.api.observed import Observed
 from flux.api.routes import Api, build_app
+from flux.core.admission import Gate
 from flux.core.bus import Bus
 from flux.core.control import Control
 from flux.net.listener import listen_tcp
+from flux.security.access import Access
 
 SHUTDOWN_TIMEOUT = 0.5  # seconds that a request in progress may take to end
 KEEPALIVE_TIMEOUT = 30.0
@@ -27,8 +30,14 @@ class ApiServer:
         observed: Observed,
         control: Control,
         bus: Bus,
+        *,
+        permit: Gate | None = None,
+        is_free_on_localhost: bool = True,
     ) -> None:
+        """`permit` is asked about every request; without one it is what the default access says."""
         self._address = address
+        self._permit = permit or Access(AccessSection(), bus.emit)
+        self._is_free = is_free_on_localhost and address.is_loopback
         self._api = Api(observed, control, bus)
         self._runner: web.AppRunner | None = None
         self._server: asyncio.Server | None = None
@@ -48,7 +57,11 @@ class ApiServer:
     async def start(self) -> None:
         """Bind and serve; raises `OSError` if the address cannot be had."""
         runner = web.AppRunner(
-            build_app(self._api, is_local=self._address.is_loopback),
+            build_app(
+                self._api,
+                is_local=self._address.is_loopback,
+                permit=None if self._is_free else self._permit,
+            ),
             shutdown_timeout=SHUTDOWN_TIMEOUT,
             handle_signals=False,
             handler_cancellation=True,  # who follows events and leaves is let go at once

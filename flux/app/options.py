@@ -3,14 +3,18 @@
 from config.schema import Config, StreamSection
 from flux.bridges.hls.bridge import HlsBridgeOptions
 from flux.bridges.rtsp.pull import Retries
+from flux.bridges.rtsp.server import RtspBridgeOptions
 from flux.core.limits import Limits
 from media.feed_reader import FeedOptions
 from media.gop import GopLimits
 from media.hls.options import HlsOptions
 from media.stream import StreamOptions
 from protocols.rtsp.options import PullOptions, TransportChoice
+from protocols.rtsp.server import ServerLimits
+from protocols.rtsp.server_options import BASIC, ServerOptions
 
 REFUSED_LONGEST = 300.0  # seconds between attempts at a camera that goes on refusing
+ANSWER_MARGIN = 5.0  # seconds beyond the hold of a reader: the router answers first
 HLS_FIRST_SEGMENTS = 10.0  # seconds that a playlist is held for once its stream is ready
 
 
@@ -54,6 +58,34 @@ def pull_options(config: Config, section: StreamSection) -> PullOptions:
         request_timeout=sources.request_timeout,
         media_timeout=sources.media_timeout,
         receive_buffer_bytes=sources.udp_receive_buffer,
+    )
+
+
+def rtsp_options(config: Config, challenges: tuple[str, ...]) -> RtspBridgeOptions:
+    """What the RTSP server is made with; `challenges`: what can be asked of those who enter."""
+    listener, rtsp = config.listeners.rtsp, config.rtsp
+    tls = listener.tls_address
+    return RtspBridgeOptions(
+        host=listener.address.host,
+        port=listener.address.port,
+        tls_address=(tls.host, tls.port) if tls is not None else None,
+        rtp=(listener.rtp_address.host, listener.rtp_address.port),
+        rtcp_port=listener.rtcp_address.port,
+        transports=frozenset(rtsp.transports),
+        start=rtsp.start,
+        send_buffer=config.fanout.send_buffer,
+        groups=rtsp.multicast_groups,
+        group_port=rtsp.multicast_port,
+        group_ttl=rtsp.multicast_ttl,
+        group_interface=rtsp.multicast_interface,
+        server=ServerOptions(
+            # A service has to see the password, and Digest hides it.
+            schemes=(BASIC,) if config.authorize.url is not None else challenges or (BASIC,),
+            session_timeout=rtsp.session_timeout,
+            media_timeout=config.publishers.media_timeout,
+            answer_timeout=config.sources.start_timeout + ANSWER_MARGIN,
+        ),
+        limits=ServerLimits(connections_per_address=config.limits.connections_per_address),
     )
 
 

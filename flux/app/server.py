@@ -9,24 +9,28 @@ from collections.abc import Callable
 from config.addresses import ListenAddress
 from config.schema import Config
 from flux.api.server import ApiServer
-from flux.app.options import hls_options, limits_of
+from flux.app.options import hls_options, limits_of, rtsp_options
 from flux.app.streams import StreamRegistry
-from flux.base.errors import ConfigError
+from flux.app.tls import TlsPart, server_tls
+from flux.base.errors import ConfigError, PeerError
 from flux.bridges.hls.bridge import HlsBridge
 from flux.bridges.http.feeds import FeedBridgeOptions
 from flux.bridges.http.server import HttpLimits, HttpServer, MediaHandler
 from flux.bridges.httpflv import http_flv
 from flux.bridges.player.bridge import PlayerBridge, PlayerOptions
+from flux.bridges.rtsp.server import RtspBridge
 from flux.bridges.snapshot.bridge import SnapshotBridge
 from flux.core.admission import Admission
 from flux.core.bus import Bus
 from flux.core.children import Children
+from flux.core.events import AccessDenied, AddressBanned
 from flux.core.hooks.events import HookFailed, HookOverflowed
 from flux.core.hooks.part import Hooks
 from flux.core.lifecycle import Lifecycle
 from flux.core.limits import LimitsGate
 from flux.core.looplag import LoopLag, settle_garbage_collector
 from flux.core.part import Part
+from flux.security.access import Access
 from flux.telemetry.collect import Collector
 from flux.telemetry.eventlog import EventLog
 from flux.telemetry.snapshot import ListenerSnapshot
@@ -55,6 +59,8 @@ LOG_LEVELS: dict[type, str] = {
     KeyFramesMissing: "warning",
     HookFailed: "warning",
     HookOverflowed: "warning",
+    AccessDenied: "warning",
+    AddressBanned: "warning",
     OutputFailed: "error",
     ReaderFailed: "error",
 }
@@ -122,13 +128,38 @@ class HttpPart:
     async def start(self) -> None:
         """Bind; raises OSError if the address cannot be had."""
         host, port = await self._server.start(self._host or None, self._port)
-        self.bound = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        self.bound = _written(host, port)
         self.is_up = True
 
     async def stop(self) -> None:
         """Let what is being sent go out."""
         self.is_up = False
         await self._server.stop()
+
+
+class RtspPart:
+    """The RTSP server."""
+
+    name = "rtsp"
+
+    def __init__(self, bridge: RtspBridge) -> None:
+        self._bridge = bridge
+        self.is_up = False
+
+    async def start(self) -> None:
+        """Bind; raises OSError or PeerError if an address cannot be had."""
+        await self._bridge.start()
+        self.is_up = True
+
+    async def stop(self) -> None:
+        """End every session."""
+        self.is_up = False
+        await self._bridge.stop()
+
+    @property
+    def bound(self) -> list[str]:
+        """Addresses of RTSP and RTSPS."""
+        return [_written(*address) for address in self._bridge.addresses]
 
 
 class Named:
@@ -147,6 +178,10 @@ class Named:
         except OSError as error:
             why = os.strerror(error.errno) if error.errno else str(error)
             raise ConfigError(self._key, f"cannot listen on {self._address}: {why}") from error
+        except PeerError as error:
+            raise ConfigError(
+                self._key, f"cannot listen: {error.detail or error.reason}"
+            ) from error
 
     async def stop(self) -> None:
         """Stop the part."""
@@ -176,8 +211,10 @@ class Server:
         self.registry = StreamRegistry(
             config, self.router, self.children, self.collector, self.bus.emit
         )
+        self.access = Access(config.access, self.bus.emit)
+        self.admission.add(self.access)  # first: a banned address costs nobody anything
         limits_gate = LimitsGate(limits_of(config), self.router, self._loop_lag.take_worst)
-        self.admission.add(limits_gate)
+        self.admission.add_limit(limits_gate)
         self._snapshots = SnapshotBridge(self.router, self.children, admit=self.admission.admit)
         self.bus.subscribe(StreamDeleted, self._snapshots.stream_deleted)
         self._sources = RouterPart(
@@ -196,7 +233,14 @@ class Server:
         ]
         if config.player.enabled:
             pages = PlayerOptions(list_streams=config.player.list, thumbnails=True)
-            handlers.append(PlayerBridge(self.router, pages))
+            handlers.append(
+                PlayerBridge(
+                    self.router,
+                    pages,
+                    permit=self.admission.permit,
+                    survey=self.access.survey,
+                )
+            )
         http = config.listeners.http
         limits = HttpLimits(
             connections_per_address=config.limits.connections_per_address,
@@ -205,23 +249,48 @@ class Server:
         )
         self.http_server = HttpServer(handlers, limits)
         self._http = HttpPart(self.http_server, http.address.host, http.address.port)
-        self._api = ApiServer(config.listeners.api.address, self.collector, self.registry, self.bus)
+        rtsp = config.listeners.rtsp
+        tls = None
+        if rtsp.enabled and rtsp.tls_address is not None:
+            tls = server_tls(rtsp.tls, "listeners.rtsp.tls")
+        bridge = RtspBridge(
+            self.router,
+            self.admission,
+            self.bus.emit,
+            rtsp_options(config, self.access.challenges),
+            tls,
+        )
+        self._rtsp = RtspPart(bridge)
+        self._api = ApiServer(
+            config.listeners.api.address,
+            self.collector,
+            self.registry,
+            self.bus,
+            permit=self.admission.permit,
+            is_free_on_localhost=config.access.free_on_localhost,
+        )
         self._lifecycle = Lifecycle(
             # Stopped in reverse: readers and sources first, the API, which tells health, last.
             [
                 Named(self._api, "listeners.api.address", config.listeners.api.address),
                 self._loop_lag,
                 hooks,
+                self.access,
                 Named(self._http, "listeners.http.address", http.address),
+                *([TlsPart(tls)] if tls is not None else []),
+                *([Named(self._rtsp, "listeners.rtsp", rtsp.address)] if rtsp.enabled else []),
                 self.children,
                 self._sources,
             ],
             emit=self.bus.emit,
             stop_timeout=config.shutdown_timeout,
         )
+        self.collector.access = self.access.figures
         self.collector.phase = lambda: self._lifecycle.phase
         self.collector.listeners = self._listeners
         self.collector.http_refusals = lambda: self.http_server.refusals
+        self.collector.rtsp_refusals = bridge.refusals
+        self.collector.rtsp_connections = lambda: bridge.connections
         self.collector.http_connections = lambda: self.http_server.connections
 
     @property
@@ -251,7 +320,15 @@ class Server:
         return (
             ListenerSnapshot(name="http", address=self._http.bound, is_up=self._http.is_up),
             ListenerSnapshot(name="api", address=self.api_address, is_up=self._api.is_up),
+            *(
+                ListenerSnapshot(name=name, address=address, is_up=self._rtsp.is_up)
+                for name, address in zip(("rtsp", "rtsps"), self._rtsp.bound, strict=False)
+            ),
         )
+
+
+def _written(host: str, port: int) -> str:
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def _in_the_next_turn(callback: Callable[[], None]) -> None:

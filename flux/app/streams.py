@@ -21,6 +21,8 @@ from media.source import Source
 from media.stream import State
 
 PATTERN = "pattern"  # origin of streams that a pattern stands for
+PUBLISHER = "publisher"  # of streams that exist because somebody published them
+PASSING = (PATTERN, PUBLISHER)  # go when nobody wants them any more
 
 
 @dataclass(slots=True)
@@ -60,6 +62,7 @@ class StreamRegistry:
                 self._patterns.append((pattern, section))
         self._patterns.sort(key=lambda each: each[0].text == ALL)  # what is special goes first
         router.resolve = self._resolve
+        router.resolve_published = self._resolve_published
 
     # -- Control -----------------------------------------------------------------------------
 
@@ -93,7 +96,7 @@ class StreamRegistry:
         entry = self._find(name)
         del self._entries[name]
         self._versions[name] += 1
-        if entry.origin == PATTERN:
+        if entry.origin in PASSING:
             del self._versions[name]  # anybody makes such names, as many as they like
         self._router.remove(name, "stream-deleted", time.monotonic())
         self._drop_source(name)
@@ -113,9 +116,9 @@ class StreamRegistry:
         return self._router.kick(session, time.monotonic())
 
     def tick(self, now: float) -> None:
-        """About once a second: forget streams of patterns that nobody wants any more."""
+        """About once a second: forget streams that nobody declared or wants any more."""
         keep = self._config.sources.close_after
-        for name in [name for name, entry in self._entries.items() if entry.origin == PATTERN]:
+        for name in [name for name, entry in self._entries.items() if entry.origin in PASSING]:
             stream = self._router.find(name)
             is_idle = stream is not None and stream.state is State.IDLE
             if stream is None or not is_idle or self._router.leases(name):
@@ -141,8 +144,7 @@ class StreamRegistry:
             parts = pattern.match(name)
             if parts is None:
                 continue
-            made = sum(entry.origin == PATTERN for entry in self._entries.values())
-            if made >= self._config.limits.pattern_streams:
+            if self._is_full():
                 return False
             source = section.source
             if source is not None:
@@ -154,6 +156,23 @@ class StreamRegistry:
             self._declare(name, section.model_copy(update=update), PATTERN)
             return True
         return False
+
+    def _resolve_published(self, name: str) -> bool:
+        """Declare the stream that somebody publishes under a name nobody declared."""
+        if self._resolve(name):
+            return True
+        try:
+            check_stream_name(name)
+        except ValueError:
+            return False
+        if not self._config.publishers.any_name or self._is_full():
+            return False
+        self._declare(name, StreamSection(), PUBLISHER)
+        return True
+
+    def _is_full(self) -> bool:
+        passing = sum(entry.origin in PASSING for entry in self._entries.values())
+        return passing >= self._config.limits.undeclared_streams
 
     def _find(self, name: str) -> _Entry:
         entry = self._entries.get(name)

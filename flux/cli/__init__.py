@@ -8,6 +8,7 @@ import typer
 
 from flux.cli.client import healthcheck, kick, sessions, streams
 from flux.cli.output import EXIT_CONFIG, EXIT_FAILURE, EXIT_USAGE
+from flux.cli.password import hash_password
 from flux.cli.probe.command import probe
 from flux.cli.run import banner, check_config, run, version
 
@@ -26,6 +27,7 @@ app.command()(streams)
 app.command()(sessions)
 app.command()(kick)
 app.command()(healthcheck)
+app.command("hash-password")(hash_password)
 app.command()(version)
 
 

@@ -24,6 +24,21 @@ ApiOption = Annotated[
         "--api", metavar="URL", envvar="FLUX_API", help="Where the admin API of the server is."
     ),
 ]
+UserOption = Annotated[
+    str,
+    typer.Option(
+        "--user", metavar="NAME", envvar="FLUX_API_USER", help="User of the API, if it has users."
+    ),
+]
+PasswordOption = Annotated[
+    str,
+    typer.Option(
+        "--password",
+        metavar="PASSWORD",
+        envvar="FLUX_API_PASSWORD",
+        help="Its password; better in the environment, where no list of processes shows it.",
+    ),
+]
 
 
 class ApiError(Exception):
@@ -36,9 +51,14 @@ class ApiError(Exception):
 
 
 class ApiClient:
-    """One server. Raises `typer.BadParameter` for a URL that is none."""
+    """One server. Raises `typer.BadParameter` for a URL that is none.
 
-    def __init__(self, url: str, timeout: float = TIMEOUT) -> None:
+    A user given here goes before one in the URL.
+    """
+
+    def __init__(
+        self, url: str, timeout: float = TIMEOUT, user: str = "", password: str = ""
+    ) -> None:
         self._timeout = timeout
         text = url if "://" in url else f"http://{url}"
         try:
@@ -54,9 +74,11 @@ class ApiClient:
         self.base += parts.path.rstrip("/").removesuffix("/api/v1")
         self._is_local = _is_local(host)
         self._authorization = ""
-        if parts.username is not None:
-            pair = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
-            self._authorization = f"Basic {b64encode(pair.encode()).decode()}"
+        if not user and parts.username is not None:
+            user, password = unquote(parts.username), unquote(parts.password or "")
+        if user:
+            pair = f"{user}:{password}".encode("utf-8", "surrogateescape")
+            self._authorization = f"Basic {b64encode(pair).decode()}"
 
     def get(self, path: str, query: "Mapping[str, object] | None" = None) -> Any:
         """What a resource holds; raises `ApiError`."""

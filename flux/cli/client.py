@@ -5,7 +5,15 @@ from typing import Annotated, Any
 
 import typer
 
-from flux.cli.api import DEFAULT_API, ApiClient, ApiError, ApiOption, path_of
+from flux.cli.api import (
+    DEFAULT_API,
+    ApiClient,
+    ApiError,
+    ApiOption,
+    PasswordOption,
+    UserOption,
+    path_of,
+)
 from flux.cli.output import (
     EXIT_FAILURE,
     Align,
@@ -45,10 +53,12 @@ def streams(
         typer.Argument(metavar="[NAME]", help="Show this one.", autocompletion=complete_stream),
     ] = None,
     api: ApiOption = DEFAULT_API,
+    user: UserOption = "",
+    password: PasswordOption = "",
     as_json: JsonOption = False,
 ) -> None:
     """List the streams of a running server, or show one with its tracks and readers."""
-    client = ApiClient(api)
+    client = ApiClient(api, user=user, password=password)
     if name is None:
         items = _call(lambda: client.items("/api/v1/streams"))
         if as_json:
@@ -72,10 +82,12 @@ def sessions(
         str | None, typer.Option(metavar="PROTOCOL", help="Of this protocol only, such as hls.")
     ] = None,
     api: ApiOption = DEFAULT_API,
+    user: UserOption = "",
+    password: PasswordOption = "",
     as_json: JsonOption = False,
 ) -> None:
     """List the readers and publishers of a running server."""
-    client = ApiClient(api)
+    client = ApiClient(api, user=user, password=password)
     items = [
         item
         for item in _call(lambda: client.items("/api/v1/sessions"))
@@ -98,10 +110,12 @@ def kick(
         ),
     ],
     api: ApiOption = DEFAULT_API,
+    user: UserOption = "",
+    password: PasswordOption = "",
     as_json: JsonOption = False,
 ) -> None:
     """End sessions of a running server. The exit code is 1 if any of them was not there."""
-    client = ApiClient(api)
+    client = ApiClient(api, user=user, password=password)
     kicked: list[str] = []
     failed: list[dict[str, str]] = []
     for session in ids:
@@ -127,10 +141,12 @@ def healthcheck(
         typer.Option("--ready", help="Ask whether it may get new work, not only whether it lives."),
     ] = False,
     api: ApiOption = DEFAULT_API,
+    user: UserOption = "",
+    password: PasswordOption = "",
     as_json: JsonOption = False,
 ) -> None:
     """Ask a running server for its health: exit code 0 or 1, for containers and monitors."""
-    client = ApiClient(api, HEALTH_TIMEOUT)
+    client = ApiClient(api, HEALTH_TIMEOUT, user, password)
     try:
         answer = client.get("/readyz" if ready else "/healthz")
     except ApiError as error:
@@ -160,7 +176,9 @@ def _complete(context: typer.Context, kind: str, key: str, incomplete: str) -> l
     """What a key press offers; nothing where no server answers at once."""
     url = context.params.get("api") or DEFAULT_API
     try:
-        items = ApiClient(str(url), COMPLETION_TIMEOUT).items(f"/api/v1/{kind}")
+        user, password = (str(context.params.get(key) or "") for key in ("user", "password"))
+        client = ApiClient(str(url), COMPLETION_TIMEOUT, user, password)
+        items = client.items(f"/api/v1/{kind}")
     except (ApiError, typer.BadParameter):
         return []
     return [str(item[key]) for item in items if str(item.get(key, "")).startswith(incomplete)]

@@ -209,11 +209,22 @@ def banner(config: "Config") -> str:
         "",
         f"  state    {base_url(config.listeners.api.address)}/api/v1/streams",
         "",
-        f"  Anyone who can reach {config.listeners.http.address} may publish and read any stream",
-        "  until access is configured. To serve this machine only, set in the configuration",
-        '  listeners.http.address: "127.0.0.1:8888". Ctrl-C ends FLUX.',
+        *_who_may(config),
     ]
     return "\n".join(lines)
+
+
+def _who_may(config: "Config") -> list[str]:
+    """Who is let in, and how to change that."""
+    if not config.access.is_open:
+        return [
+            "  Access is for those whom the configuration names under `access`. Ctrl-C ends FLUX."
+        ]
+    return [
+        f"  Anyone who can reach {config.listeners.http.address} may publish and read any stream",
+        "  until the configuration names users under access.users. To serve this machine only, set",
+        '  listeners.http.address: "127.0.0.1:8888". Ctrl-C ends FLUX.',
+    ]
 
 
 def _origin(section: "StreamSection") -> str:

@@ -1,40 +1,70 @@
 """Who may enter: each reader and publisher is asked for here before it touches a stream.
 
-Gates are asked one after the other and the first refusal wins. A gate answers through a callback,
-at once or later (an authorisation service), exactly once. Nothing here waits: a peer that leaves
-meanwhile is simply not there any more when the answer comes.
+Gates are asked one after the other and the first refusal wins: bans and users (flux/security), the
+authorize hook, the limits. A gate answers through a callback, at once or later (an authorisation
+service), exactly once. Nothing here waits: a peer that leaves meanwhile is simply not there any
+more when the answer comes.
+
+The limits count seats. Who wants none (a page, the admin API) is judged by the other gates alone.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 
 from media.events import ReaderRefused
 
-READ, PUBLISH = "read", "publish"
+TOKEN_KEYS = ("token", "jwt")  # query fields of who can send no headers
+READ, PUBLISH, PLAYBACK = "read", "publish", "playback"
+API, METRICS = "api", "metrics"
+STREAM_ACTIONS = frozenset({READ, PUBLISH, PLAYBACK})  # the others are of no stream
 
 
 @dataclass(frozen=True, slots=True)
 class AccessRequest:
-    """What is known of somebody who wants to enter."""
+    """What is known of somebody who wants to enter; what may be secret is not in its `repr`."""
 
-    action: str  # read or publish
-    stream: str
+    action: str  # read, publish, playback, api, metrics
+    stream: str  # empty where the action is of none
     protocol: str
     address: str  # without the port
-    query: str = ""  # as it came, for those who decide
+    query: str = field(default="", repr=False)  # as it came, for those who decide
     user_agent: str = ""
     user: str = ""
-    password: str = ""
+    password: str = field(default="", repr=False)
     session: str = ""
+    token: str = field(default="", repr=False)  # of a Bearer header or of the query
+    # Digest: whether the client has proved that it knows this plain password.
+    proof: Callable[[str], bool] | None = field(default=None, repr=False)
+
+    @property
+    def has_credentials(self) -> bool:
+        """Whether it says who it is, rightly or not."""
+        return bool(self.user or self.password or self.token) or self.proof is not None
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """The answer; `status` is the HTTP status that fits, `reason` a stable slug."""
+    """The answer; `status` is the HTTP status that fits, `reason` a stable slug.
+
+    401 asks for credentials. `is_quiet` refusals are no event: the first request of a client that
+    waits to be asked, and whatever a banned address still sends.
+    """
 
     allowed: bool
     reason: str = ""
     status: int = 403
+    is_quiet: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AccessFigures:
+    """What flux/security counts: counters since the server began, and what is the case now."""
+
+    refused: Mapping[tuple[str, str], int] = field(default_factory=dict)  # by action, reason
+    bans: int = 0
+    banned: int = 0  # addresses, now
+    password_checks: int = 0  # of hashes
+    delayed: int = 0  # answers that wait, now
 
 
 ALLOWED = Verdict(True)
@@ -42,20 +72,35 @@ Answer = Callable[[Verdict], None]
 Gate = Callable[[AccessRequest, Answer], None]
 
 
+def admit_all(request: AccessRequest, answer: Answer) -> None:
+    """The gate of a server without gates."""
+    del request
+    answer(ALLOWED)
+
+
 class Admission:
     """The gates, in the order in which they were added."""
 
     def __init__(self, emit: Callable[[object], None]) -> None:
         self._emit = emit
-        self._gates: list[Gate] = []
+        self._gates: tuple[Gate, ...] = ()
+        self._limits: tuple[Gate, ...] = ()
 
     def add(self, gate: Gate) -> None:
         """Ask this gate, too, after those before it."""
-        self._gates.append(gate)
+        self._gates += (gate,)
+
+    def add_limit(self, gate: Gate) -> None:
+        """Ask this gate, too, after all others, and only those who want a seat."""
+        self._limits += (gate,)
 
     def admit(self, request: AccessRequest, done: Answer) -> None:
         """Ask all gates; `done` is called once, possibly before this returns."""
-        _Inquiry(tuple(self._gates), request, done, self._emit).ask(0)
+        _Inquiry(self._gates + self._limits, request, done, self._emit).ask(0)
+
+    def permit(self, request: AccessRequest, done: Answer) -> None:
+        """Ask all gates but the limits, for somebody who takes no seat."""
+        _Inquiry(self._gates, request, done, self._emit).ask(0)
 
 
 class _Inquiry:
@@ -89,10 +134,14 @@ class _Inquiry:
             if verdict.allowed:
                 self.ask(index + 1)
                 return
-            request = self._request
-            self._emit(
-                ReaderRefused(request.stream, request.protocol, request.address, verdict.reason)
-            )
+            self._tell(verdict)
             self._done(verdict)
 
         self._gates[index](self._request, answer)
+
+    def _tell(self, verdict: Verdict) -> None:
+        request = self._request
+        if not verdict.is_quiet and request.action in STREAM_ACTIONS:
+            self._emit(
+                ReaderRefused(request.stream, request.protocol, request.address, verdict.reason)
+            )

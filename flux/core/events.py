@@ -27,3 +27,25 @@ class PartStopped:
     part: str
     took: float  # seconds
     reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class AccessDenied:
+    """Somebody may not do what it wanted to do."""
+
+    action: str  # read, publish, playback, api, metrics
+    stream: str  # empty where the action is of none
+    protocol: str  # by which it came, such as rtsp or hls; api
+    address: str
+    user: str  # empty where there is no such user here: it may be a password in the wrong place
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class AddressBanned:
+    """An address failed too often and is refused for some time."""
+
+    address: str  # IP address, or the /64 of an IPv6 address
+    reason: str
+    failures: int  # that it is banned for
+    seconds: float  # that it is refused for

@@ -6,6 +6,7 @@ size and they are cut here. Where the system has none of this, every option fall
 
 import socket
 import time
+from collections.abc import Callable
 from struct import Struct
 from typing import Any
 
@@ -23,7 +24,9 @@ ANCILLARY_BYTES = socket.CMSG_SPACE(16) + socket.CMSG_SPACE(4)
 TIMESPEC = Struct("@qq")
 GRO_SIZE = Struct("@i")
 
+Address = tuple[Any, ...]  # a socket address; the first two are host and port
 Batch = tuple[float, list[bytes]]  # arrival in monotonic seconds, datagrams in order
+PeerBatch = tuple[float, Address, list[bytes]]  # arrival, sender, datagrams in order
 
 
 class UdpSocket:
@@ -40,13 +43,7 @@ class UdpSocket:
         self._host = host
         self.errors = 0
         self.foreign = 0
-        sock.setblocking(False)
-        self.is_clamped = not _grow_buffer(sock, buffer_bytes)
-        for level, option in ((socket.IPPROTO_UDP, UDP_GRO), (socket.SOL_SOCKET, SO_TIMESTAMPNS)):
-            try:
-                sock.setsockopt(level, option, 1)
-            except OSError:
-                continue  # not Linux, or an old one
+        self.is_clamped = _prepare(sock, buffer_bytes)
 
     def fileno(self) -> int:
         """For the event loop."""
@@ -73,41 +70,107 @@ class UdpSocket:
 
         Kernel stamps are wall time: arrival = now - (wall clock now - stamp), within 0..1 s.
         """
-        recvmsg, host = self._sock.recvmsg, self._host
-        batches: list[Batch] = []
-        current: list[bytes] = []
-        current_age = -1.0
-        wall = time.time()
-        room = MAX_TURN_BYTES
-        for _ in range(MAX_TURN_CALLS):
-            try:
-                data, ancillary, _, address = recvmsg(MAX_DATAGRAM_BYTES, ANCILLARY_BYTES)
-            except BlockingIOError:
-                break
-            except OSError:
-                self.errors += 1
-                break
-            segment, age = len(data), 0.0
-            for level, kind, value in ancillary:
-                if level == socket.SOL_SOCKET and kind == SO_TIMESTAMPNS:
-                    seconds, nanoseconds = TIMESPEC.unpack_from(value)
-                    age = min(max(wall - seconds - nanoseconds * 1e-9, 0.0), 1.0)
-                elif level == socket.IPPROTO_UDP and kind == UDP_GRO:
-                    segment = GRO_SIZE.unpack_from(value)[0]
-            if address[0] != host:
-                self.foreign += -(-len(data) // segment) if segment > 0 else 1
-                continue
-            if abs(current_age - age) > STAMP_SPREAD or current_age < 0:
-                current, current_age = [], age
-                batches.append((now - age, current))
-            if 0 < segment < len(data):
-                current += [data[i : i + segment] for i in range(0, len(data), segment)]
-            else:
-                current.append(data)
-            room -= len(data)
-            if room <= 0:
-                break
+        batches, foreign, errors = _drain(self._sock.recvmsg, self._host, now)
+        self.foreign += foreign
+        self.errors += errors
+        return [(arrived, datagrams) for arrived, _, datagrams in batches]
+
+
+class SharedUdpSocket:
+    """One bound, non-blocking UDP socket that hears everybody; batches are told apart by sender.
+
+    Public counter: `errors` of the system. `is_clamped`: the kernel gave less buffer than asked.
+    """
+
+    __slots__ = ("_sock", "errors", "is_clamped")
+
+    def __init__(self, sock: socket.socket, buffer_bytes: int) -> None:
+        """Take over a bound socket."""
+        self._sock = sock
+        self.errors = 0
+        self.is_clamped = _prepare(sock, buffer_bytes)
+
+    def fileno(self) -> int:
+        """For the event loop."""
+        return self._sock.fileno()
+
+    @property
+    def port(self) -> int:
+        """The local port."""
+        return int(self._sock.getsockname()[1])
+
+    def close(self) -> None:
+        """Close the socket."""
+        self._sock.close()
+
+    def send(self, data: bytes, address: Address) -> None:
+        """Send one datagram; what the system refuses is counted and dropped."""
+        try:
+            self._sock.sendto(data, address)
+        except OSError:
+            self.errors += 1
+
+    def receive(self, now: float) -> list[PeerBatch]:
+        """As `UdpSocket.receive`, of every sender; a batch is what one of them sent in a row."""
+        batches, _, errors = _drain(self._sock.recvmsg, None, now)
+        self.errors += errors
         return batches
+
+
+def _drain(
+    recvmsg: Callable[[int, int], tuple[bytes, list[Any], int, Address]],
+    host: str | None,
+    now: float,
+) -> tuple[list[PeerBatch], int, int]:
+    """Batches, datagrams of hosts other than `host` (None: nobody is one), errors."""
+    batches: list[PeerBatch] = []
+    current: list[bytes] = []
+    current_age = -1.0
+    current_address: Address | None = None
+    foreign = errors = 0
+    wall = time.time()
+    room = MAX_TURN_BYTES
+    for _ in range(MAX_TURN_CALLS):
+        try:
+            data, ancillary, _, address = recvmsg(MAX_DATAGRAM_BYTES, ANCILLARY_BYTES)
+        except BlockingIOError:
+            break
+        except OSError:
+            errors += 1
+            break
+        segment, age = len(data), 0.0
+        for level, kind, value in ancillary:
+            if level == socket.SOL_SOCKET and kind == SO_TIMESTAMPNS:
+                seconds, nanoseconds = TIMESPEC.unpack_from(value)
+                age = min(max(wall - seconds - nanoseconds * 1e-9, 0.0), 1.0)
+            elif level == socket.IPPROTO_UDP and kind == UDP_GRO:
+                segment = GRO_SIZE.unpack_from(value)[0]
+        if host is not None and address[0] != host:
+            foreign += -(-len(data) // segment) if segment > 0 else 1
+            continue
+        if abs(current_age - age) > STAMP_SPREAD or address != current_address:
+            current, current_age, current_address = [], age, address
+            batches.append((now - age, address, current))
+        if 0 < segment < len(data):
+            current += [data[i : i + segment] for i in range(0, len(data), segment)]
+        else:
+            current.append(data)
+        room -= len(data)
+        if room <= 0:
+            break
+    return batches, foreign, errors
+
+
+def _prepare(sock: socket.socket, buffer_bytes: int) -> bool:
+    """Make a socket ready for batches; whether the kernel gave less buffer than asked."""
+    sock.setblocking(False)
+    is_clamped = not _grow_buffer(sock, buffer_bytes)
+    for level, option in ((socket.IPPROTO_UDP, UDP_GRO), (socket.SOL_SOCKET, SO_TIMESTAMPNS)):
+        try:
+            sock.setsockopt(level, option, 1)
+        except OSError:
+            continue  # not Linux, or an old one
+    return is_clamped
 
 
 def _grow_buffer(sock: socket.socket, buffer_bytes: int) -> bool:
@@ -130,6 +193,12 @@ def bind_pair(
     `local` is a socket address of which only the port is replaced. Raises OSError where no pair
     is to be had.
     """
+    even, odd = bind_ports(family, local)
+    return UdpSocket(even, host, buffer_bytes), UdpSocket(odd, host, buffer_bytes)
+
+
+def bind_ports(family: int, local: tuple[Any, ...]) -> tuple[socket.socket, socket.socket]:
+    """The same, as they are; for those who send RTP."""
     failure: OSError | None = None
     for _ in range(PAIR_ATTEMPTS):
         first = socket.socket(family, socket.SOCK_DGRAM)
@@ -138,8 +207,7 @@ def bind_pair(
             first.bind((local[0], 0, *local[2:]))
             port = int(first.getsockname()[1])
             second.bind((local[0], port ^ 1, *local[2:]))
-            even, odd = (first, second) if port % 2 == 0 else (second, first)
-            return UdpSocket(even, host, buffer_bytes), UdpSocket(odd, host, buffer_bytes)
+            return (first, second) if port % 2 == 0 else (second, first)
         except OSError as error:
             failure = error
             first.close()

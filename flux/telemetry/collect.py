@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 import flux
+from flux.core.admission import AccessFigures
 from flux.core.bus import Bus
 from flux.core.histogram import Histogram
 from flux.core.lifecycle import Phase
@@ -22,6 +23,7 @@ from flux.telemetry.snapshot import (
     TrackSnapshot,
 )
 from media.events import ReaderJoined
+from media.link import Linked, LinkFigures
 from media.parameters import AudioParameters, VideoParameters
 from media.router import Router
 from media.stream import State, Stream, TrackInput
@@ -55,7 +57,10 @@ class Collector:
         self.phase: Callable[[], str] = lambda: Phase.STARTING
         self.listeners: Callable[[], Sequence[ListenerSnapshot]] = tuple
         self.http_refusals: Callable[[], Mapping[str, int]] = dict
+        self.rtsp_refusals: Callable[[], Mapping[str, int]] = dict
+        self.rtsp_connections: Callable[[], int] = int
         self.http_connections: Callable[[], int] = int
+        self.access: Callable[[], AccessFigures] = AccessFigures
         bus.subscribe(ReaderJoined, self._joined)
 
     def _joined(self, event: ReaderJoined) -> None:
@@ -79,6 +84,9 @@ class Collector:
             joins={name: histogram.snapshot() for name, histogram in self._joins.items()},
             http_refusals=dict(self.http_refusals()),
             http_connections=self.http_connections(),
+            access=self.access(),
+            rtsp_refusals=dict(self.rtsp_refusals()),
+            rtsp_connections=self.rtsp_connections(),
             events_dropped=self._bus.counters.dropped,
             event_faults=self._bus.counters.faults,
         )
@@ -96,7 +104,10 @@ class Collector:
                         role="publisher",
                         protocol=publisher.origin,
                         stream=stream.name,
+                        address=publisher.address,
+                        user_agent=publisher.user_agent,
                         since=publisher.since,
+                        link=publisher.link() if publisher.link is not None else None,
                         state=declared.status.state if declared is not None else "",
                         received_bytes=stream.received_bytes,
                     )
@@ -113,6 +124,7 @@ class Collector:
                     lag=reader.lag(),
                     sent_bytes=reader.sent_bytes,
                     dropped=reader.dropped,
+                    link=reader.link() if isinstance(reader, Linked) else None,
                 )
                 for reader in stream.readers.values()
             ]
@@ -175,6 +187,7 @@ class Collector:
             ),
             memory_bytes=stream.size_bytes,
             rtp=_rtp(rtp()) if rtp is not None else None,
+            links=_links(stream),
         )
 
 
@@ -212,6 +225,21 @@ def _rtp(figures: RtpCounters) -> RtpSnapshot:
         reordered=figures.reordered,
         jitter=figures.jitter,
     )
+
+
+def _links(stream: Stream) -> dict[str, LinkFigures]:
+    """By protocol: packets lost by all readers that are there, the worst of their other figures."""
+    found: dict[str, LinkFigures] = {}
+    for reader in stream.readers.values():
+        if not isinstance(reader, Linked):
+            continue
+        link = reader.link()
+        worst = found.setdefault(reader.protocol, LinkFigures(""))
+        worst.lost += link.lost
+        worst.jitter = max(worst.jitter, link.jitter)
+        if link.round_trip is not None:
+            worst.round_trip = max(worst.round_trip or 0.0, link.round_trip)
+    return found
 
 
 def _drops(stream: Stream) -> dict[str, int]:

@@ -19,6 +19,7 @@ from prometheus_client.core import (
 from prometheus_client.exposition import generate_latest
 from prometheus_client.registry import Collector, CollectorRegistry
 
+from flux.core.admission import AccessFigures
 from flux.core.histogram import HistogramSnapshot
 from flux.telemetry.snapshot import READY, ServerSnapshot, SnapshotProvider, StreamSnapshot
 
@@ -69,8 +70,10 @@ class _Families(Collector):
 def families(snapshot: ServerSnapshot) -> Iterator[Metric]:
     """All metric families of a snapshot, those without a sample too (HELP and TYPE remain)."""
     yield from _server_families(snapshot)
+    yield from _access_families(snapshot.access)
     yield from _stream_families(snapshot.streams)
     yield from _rtp_families(snapshot.streams)
+    yield from _link_families(snapshot.streams)
 
 
 def _server_families(snapshot: ServerSnapshot) -> Iterator[Metric]:
@@ -114,11 +117,43 @@ def _server_families(snapshot: ServerSnapshot) -> Iterator[Metric]:
     for reason, count in sorted(snapshot.http_refusals.items()):
         refusals.add_metric((reason,), count)
     yield refusals
+    yield GaugeMetricFamily(
+        "flux_rtsp_connections", "Connections to the RTSP listeners.", snapshot.rtsp_connections
+    )
+    refusals = CounterMetricFamily(
+        "flux_rtsp_refusals",
+        "What the RTSP server refused or ignored, by reason.",
+        labels=("reason",),
+    )
+    for reason, count in sorted(snapshot.rtsp_refusals.items()):
+        refusals.add_metric((reason,), count)
+    yield refusals
     yield CounterMetricFamily(
         "flux_events_dropped", "Events that full bus subscriptions let go.", snapshot.events_dropped
     )
     yield CounterMetricFamily(
         "flux_event_faults", "Bus handlers that failed.", snapshot.event_faults
+    )
+
+
+def _access_families(access: AccessFigures) -> Iterator[Metric]:
+    refused = CounterMetricFamily(
+        "flux_access_refused",
+        "Requests refused for want of credentials or permission.",
+        labels=("action", "reason"),
+    )
+    for labels, count in sorted(access.refused.items()):
+        refused.add_metric(labels, count)
+    yield refused
+    yield CounterMetricFamily(
+        "flux_access_bans", "Addresses banned for repeated failures.", access.bans
+    )
+    yield GaugeMetricFamily("flux_access_banned", "Addresses that are banned now.", access.banned)
+    yield GaugeMetricFamily(
+        "flux_access_delayed", "Refusals that are held back now.", access.delayed
+    )
+    yield CounterMetricFamily(
+        "flux_password_checks", "Passwords checked against a hash.", access.password_checks
     )
 
 
@@ -185,6 +220,30 @@ def _stream_families(streams: tuple[StreamSnapshot, ...]) -> Iterator[Metric]:
     yield readers
     yield drops
     yield tracks
+
+
+def _link_families(streams: tuple[StreamSnapshot, ...]) -> Iterator[Metric]:
+    labels = ("stream", "protocol")
+    lost = GaugeMetricFamily(
+        "flux_reader_lost_packets",
+        "Packets lost on the way to the readers that are there, as they report.",
+        labels=labels,
+    )
+    jitter = GaugeMetricFamily(
+        "flux_reader_jitter_seconds", "Interarrival jitter at the worst reader.", labels=labels
+    )
+    trip = GaugeMetricFamily(
+        "flux_reader_round_trip_seconds", "Round trip to the farthest reader.", labels=labels
+    )
+    for stream in streams:
+        for protocol, link in sorted(stream.links.items()):
+            lost.add_metric((stream.name, protocol), link.lost)
+            jitter.add_metric((stream.name, protocol), link.jitter)
+            if link.round_trip is not None:
+                trip.add_metric((stream.name, protocol), link.round_trip)
+    yield lost
+    yield jitter
+    yield trip
 
 
 def _rtp_families(streams: tuple[StreamSnapshot, ...]) -> Iterator[Metric]:

@@ -9,7 +9,9 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
+from flux.core.admission import AccessFigures
 from flux.core.histogram import HistogramSnapshot
+from media.link import LinkFigures
 
 READY = "ready"  # the state of a stream that readers get media from
 
@@ -71,6 +73,7 @@ class SessionSnapshot:
     sent_bytes: int = 0
     received_bytes: int = 0
     dropped: int = 0
+    link: LinkFigures | None = None  # where its protocol measures the line
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,6 +123,7 @@ class StreamSnapshot:
     dropped_tracks: tuple[DroppedTrack, ...] = ()
     memory_bytes: int = 0  # cache and feeds
     rtp: RtpSnapshot | None = None
+    links: Mapping[str, LinkFigures] = field(default_factory=dict)  # protocol -> its readers' worst
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -147,6 +151,9 @@ class ServerSnapshot:
     joins: Mapping[str, HistogramSnapshot] = field(default_factory=dict)  # protocol -> seconds
     http_refusals: Mapping[str, int] = field(default_factory=dict)  # reason -> requests
     http_connections: int = 0  # on the media listener
+    access: AccessFigures = AccessFigures()  # noqa: RUF009 - frozen
+    rtsp_refusals: Mapping[str, int] = field(default_factory=dict)  # reason -> how often
+    rtsp_connections: int = 0
     events_dropped: int = 0  # by full bus subscriptions
     event_faults: int = 0  # bus handlers that raised
 

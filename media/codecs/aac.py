@@ -22,6 +22,7 @@ AAC_ELD = 39
 AAC_USAC = 42
 # Object types with a GASpecificConfig, section 1.6.2.1.
 GENERAL_AUDIO = frozenset((1, 2, 3, 4, 6, 7, 17, 19, 20, 21, 22, 23))
+ERROR_RESILIENT = frozenset((17, 19, 20, 21, 22, 23))  # followed by epConfig
 SYNC_SBR = 0x2B7
 SYNC_PS = 0x548
 MAX_CONFIG_BYTES = 512
@@ -96,7 +97,43 @@ class AacParameters(AudioParameters):
 
 def parse_config(config: bytes) -> AudioConfig:
     """Parse an AudioSpecificConfig; `WireError` if it is cut or names reserved values."""
-    reader = BitReader(config[:MAX_CONFIG_BYTES])
+    return _read_config(BitReader(config[:MAX_CONFIG_BYTES]), may_extend=True)
+
+
+def config_bits(data: bytes) -> int:
+    """How many bits the AudioSpecificConfig takes that `data` begins with.
+
+    For carriers that do not tell its length. `WireError` if it cannot be read, or belongs to an
+    object type whose end only its decoder finds.
+    """
+    reader = BitReader(data[:MAX_CONFIG_BYTES])
+    total = reader.remaining
+    config = _read_config(reader, may_extend=False)
+    if config.object_type not in GENERAL_AUDIO:
+        raise WireError("aac-config-unsupported", f"length of object type {config.object_type}")
+    if config.object_type in ERROR_RESILIENT and reader.bits(2):  # epConfig
+        raise WireError("aac-config-unsupported", "epConfig")
+    used = total - reader.remaining
+    if config.has_sbr:
+        return used
+    # quirk: the backward compatible extension where nobody tells how long the configuration is
+    # (ISO/IEC 14496-3 section 1.6.2.1: bits_to_decode() is 0 then, so it cannot be there).
+    # GStreamer's rtpmp4apay puts whatever it has. test: test_an_extension_without_length
+    try:
+        if reader.bits(11) != SYNC_SBR or _object_type(reader) != AAC_SBR:
+            return used
+        if reader.flag():
+            _sample_rate(reader)
+        used = total - reader.remaining
+        if reader.bits(11) == SYNC_PS:
+            reader.skip(1)
+            used = total - reader.remaining
+    except WireError:
+        pass
+    return used
+
+
+def _read_config(reader: BitReader, may_extend: bool) -> AudioConfig:
     object_type = _object_type(reader)
     core_rate = _sample_rate(reader)
     channel_configuration = reader.bits(4)
@@ -116,7 +153,7 @@ def parse_config(config: bytes) -> AudioConfig:
         if object_type == AAC_LD:
             frame_length = 480 if is_short else 512
         channels = _skip_general_audio(reader, object_type, channel_configuration) or channels
-        if not has_sbr:
+        if not has_sbr and may_extend:
             has_sbr, has_ps, sample_rate = _find_extension(reader, core_rate)
     elif object_type == AAC_ELD:
         frame_length = 480 if reader.flag() else 512

@@ -10,43 +10,38 @@ An access unit without any slice shows nothing and comes back empty. quirk: came
 marker on every NAL unit (RFC 6184 section 5.1 wants it on the last of the picture only) send their
 sets as units of their own: a set that changed in one is put in band into the next picture, unless
 that is a key frame.
+
+AAC whose configuration comes in band (LATM, ADTS) is a payload of two pieces, AudioSpecificConfig
+and frame, wherever the configuration may be a new one; frames alone go on with the last one. MP3,
+AC-3 and E-AC-3 have their parameters in the header of each frame. AV1, VP8, VP9 and MJPEG are in
+`picture_tracker`.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Protocol
+from dataclasses import replace
 
 from flux.base.bits import BitReader
 from flux.base.errors import WireError
 from media.codecs import h264, h265_sets
+from media.codecs.aac import AacParameters
+from media.codecs.ac3 import Ac3Parameters
+from media.codecs.eac3 import Eac3Parameters
 from media.codecs.h264 import H264Parameters
 from media.codecs.h265 import H265Parameters
+from media.codecs.inspection import Inspected as Inspected
+from media.codecs.inspection import ParameterTracker as ParameterTracker
+from media.codecs.mjpeg import MjpegParameters
+from media.codecs.mp3 import Mp3Parameters
 from media.codecs.nal import MAX_PARSED_BYTES, has_sei_message, unescape
+from media.codecs.picture_tracker import Av1Tracker, KeyFrameReader, KeyFrameTracker
+from media.codecs.vp8 import Vp8Parameters
+from media.codecs.vp9 import Vp9Parameters
 from media.parameters import Parameters
-from media.track import H264, H265, Track
+from media.track import AAC, AC3, AV1, EAC3, H264, H265, MJPEG, MP3, VP8, VP9, Track
 
 RECOVERY_POINT = 6  # SEI payloadType, H.264 section D.1.8
+MAX_SEEN_HEADS = 256
 INTRA_SLICE_TYPES = frozenset((2, 4, 7, 9))  # I and SI, H.264 table 7-6
-
-
-@dataclass(slots=True)
-class Inspected:
-    """What a tracker found in one payload."""
-
-    payload: tuple[bytes, ...]  # empty: nothing to show
-    key: bool
-    changed: bool  # `tracker.parameters` is a new object
-
-
-class ParameterTracker(Protocol):
-    """Keeps the parameters of one track up to date; `inspect` is called once for each unit."""
-
-    parameters: Parameters | None
-    broken: int  # parameter sets that could not be read; the kept ones stay in force
-
-    def inspect(self, payload: tuple[bytes, ...]) -> Inspected:
-        """Take the parameter sets out of a payload; never raises for what a peer sent."""
-        ...
 
 
 class PassTracker:
@@ -260,12 +255,113 @@ def _layer(nal: bytes) -> int:
     return (nal[0] & 1) << 5 | nal[1] >> 3 if len(nal) > 1 else 0
 
 
+class AacTracker:
+    """Takes the AudioSpecificConfig out of payloads that bring one."""
+
+    __slots__ = ("_clock_rate", "_config", "broken", "parameters")
+
+    parameters: Parameters | None
+
+    def __init__(self, parameters: Parameters | None, clock_rate: int) -> None:
+        self.parameters = parameters
+        self.broken = 0
+        self._clock_rate = clock_rate
+        self._config = parameters.config if isinstance(parameters, AacParameters) else b""
+
+    def inspect(self, payload: tuple[bytes, ...]) -> Inspected:
+        """The frame; changed where a configuration with other content came with it."""
+        if len(payload) < 2:
+            return Inspected(payload, True, False)
+        config, *frames = payload
+        changed = False
+        if config != self._config:
+            version = self.parameters.version + 1 if self.parameters else 0
+            try:
+                self.parameters = AacParameters.build(config, self._clock_rate, version)
+            except WireError:
+                self.broken += 1
+            else:
+                self._config = config
+                changed = True
+        return Inspected(tuple(frames), True, changed)
+
+
+HeaderReader = Callable[[bytes, int, int], Parameters]  # of frame, clock rate and version
+
+
+class HeaderTracker:
+    """The tracker of codecs whose every frame begins with a header that says it all.
+
+    The bytes of a header that were seen to mean what holds are remembered: those of a variable bit
+    rate or of frames that take turns differ, and few frames are read.
+    """
+
+    __slots__ = ("_clock_rate", "_head", "_read", "_seen", "broken", "parameters")
+
+    parameters: Parameters | None
+
+    def __init__(
+        self, parameters: Parameters | None, clock_rate: int, read: HeaderReader, head: slice | None
+    ) -> None:
+        """`head`: the bytes of a frame that its parameters depend on; None: nothing less than all.
+
+        None costs a reading of each frame.
+        """
+        self.parameters = parameters
+        self.broken = 0
+        self._clock_rate = clock_rate
+        self._read = read
+        self._head = head
+        self._seen: set[bytes] = set()
+
+    def inspect(self, payload: tuple[bytes, ...]) -> Inspected:
+        """The payload as it is; changed where its header says something new."""
+        frame = payload[0] if payload else b""
+        head = frame[self._head] if self._head else b""
+        if head and head in self._seen:
+            return Inspected(payload, True, False)
+        old = self.parameters
+        try:
+            found = self._read(frame, self._clock_rate, old.version if old else 0)
+        except WireError:
+            self.broken += 1
+            return Inspected(payload, True, False)
+        changed = found != old
+        if changed:
+            self.parameters = replace(found, version=old.version + 1) if old else found
+        if changed or len(self._seen) >= MAX_SEEN_HEADS:
+            self._seen.clear()
+        if head:
+            self._seen.add(head)
+        return Inspected(payload, True, changed)
+
+
+# An E-AC-3 access unit has a header for each of its substreams.
+HEADERS: dict[str, tuple[HeaderReader, slice | None]] = {
+    MP3: (Mp3Parameters.from_frame, slice(1, 4)),
+    AC3: (Ac3Parameters.from_frame, slice(4, 7)),
+    EAC3: (Eac3Parameters.from_frame, None),
+}
+
+KEY_FRAMES: dict[str, KeyFrameReader] = {
+    VP8: Vp8Parameters.read,
+    VP9: Vp9Parameters.read,
+    MJPEG: MjpegParameters.read,
+}
+
 TRACKERS: dict[str, Callable[[Parameters | None], ParameterTracker]] = {
     H264: H264Tracker,
     H265: H265Tracker,
+    AV1: Av1Tracker,
 }
 
 
 def tracker_for(track: Track) -> ParameterTracker:
     """A tracker for a track's codec, starting with the parameters that the track has."""
+    if track.codec == AAC:
+        return AacTracker(track.parameters, track.clock_rate)
+    if track.codec in HEADERS:
+        return HeaderTracker(track.parameters, track.clock_rate, *HEADERS[track.codec])
+    if track.codec in KEY_FRAMES:
+        return KeyFrameTracker(track.parameters, KEY_FRAMES[track.codec])
     return TRACKERS.get(track.codec, PassTracker)(track.parameters)

@@ -12,19 +12,28 @@ for the feed to end its responses and begin a new file.
 
 from collections.abc import Sequence
 
+from media.codecs.mp3 import LAYER_3, Mp3Parameters
 from media.flv import tags
 from media.flv.amf import Value, ecma_array, string
-from media.flv.writers import AacWriter, AvcWriter, G711Writer, HevcWriter, OpusWriter, Writer
+from media.flv.writers import (
+    AacWriter,
+    AvcWriter,
+    G711Writer,
+    HevcWriter,
+    Mp3Writer,
+    OpusWriter,
+    Writer,
+)
 from media.frame import Frame
 from media.parameters import Parameters
-from media.track import AAC, H264, H265, OPUS, PCMA, PCMU, Kind, Track
+from media.track import AAC, H264, H265, MP3, OPUS, PCMA, PCMU, Kind, Track
 
 NAME = "flv"
 HEADROOM_MS = 2_000  # a track silent for longer does not delay the start of a stream
 EXHAUSTED_AT_MS = (1 << 31) - 120_000  # two minutes in which a feed finds its next key frame
 MAX_CTS_MS = 0x7FFFFF  # signed 24 bits
 
-_CODECS = frozenset((H264, H265, AAC, OPUS, PCMA, PCMU))
+_CODECS = frozenset((H264, H265, AAC, OPUS, PCMA, PCMU, MP3))
 
 
 def carries(codec: str) -> bool:
@@ -33,7 +42,13 @@ def carries(codec: str) -> bool:
 
 
 def carries_track(track: Track) -> bool:
-    """Whether FLV can carry this very track: its G.711 is 8 kHz, whatever else the codec can."""
+    """Whether FLV can carry this very track.
+
+    Its G.711 is 8 kHz, and its MPEG audio is layer III, whatever else the codec can.
+    """
+    parameters = track.parameters
+    if isinstance(parameters, Mp3Parameters) and parameters.layer != LAYER_3:
+        return False
     return carries(track.codec) and (track.codec not in (PCMA, PCMU) or track.clock_rate == 8000)
 
 
@@ -173,5 +188,7 @@ def _writer_for(track: Track, legacy_h265: bool) -> Writer:
         return AacWriter()
     if track.codec == OPUS:
         return OpusWriter()
+    if track.codec == MP3:
+        return Mp3Writer()
     codec_id = tags.AUDIO_PCMA if track.codec == PCMA else tags.AUDIO_PCMU
     return G711Writer(codec_id, track.parameters)

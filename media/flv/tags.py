@@ -29,10 +29,13 @@ CODED_FRAMES_X = 3  # enhanced only: the composition time offset is 0 and not se
 # First byte of an audio body: format, rate, size, channels. AAC is always "44 kHz, 16 bit,
 # stereo" whatever it holds (E.4.2.1); G.711 formats have no meaningful rate bits.
 AUDIO_AAC = 10
+AUDIO_MP3 = 2
 AUDIO_PCMA = 7
 AUDIO_PCMU = 8
 AUDIO_ENHANCED = 9
 AUDIO_44KHZ = 0x0C
+AUDIO_22KHZ = 0x08
+AUDIO_11KHZ = 0x04
 AUDIO_16BIT = 0x02
 AUDIO_STEREO = 0x01
 

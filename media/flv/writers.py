@@ -10,6 +10,7 @@ from typing import ClassVar, Protocol
 from media.codecs.aac import AacParameters
 from media.codecs.h264 import H264Parameters
 from media.codecs.h265 import H265Parameters
+from media.codecs.mp3 import LAYER_3, Mp3Parameters
 from media.codecs.opus import OpusParameters
 from media.flv import tags
 from media.flv.amf import Value
@@ -198,6 +199,57 @@ class OpusWriter:
                 _U32.pack(size + 11),
             )
         )
+
+
+class Mp3Writer:
+    """MP3; E.4.2.1. Each frame has a header of its own, which players go by.
+
+    The rate bits know 44.1, 22.05 and 11.025 kHz only: other rates get those of their family. Sound
+    format 14, meant for 8 kHz, is what ffmpeg and browser players do not read.
+    """
+
+    needs_header: ClassVar[bool] = False
+
+    def __init__(self) -> None:
+        self._parameters: Parameters | None = None
+        self._first = 0  # what a tag begins with; 0: FLV has no place for it
+
+    def sequence_header(self, parameters: Parameters | None) -> bytes:
+        """None is needed."""
+        return b""
+
+    def metadata(self, parameters: Parameters | None) -> dict[str, Value]:
+        """Codec id, rate and channels."""
+        return _audio_metadata(parameters, tags.AUDIO_MP3, 0)
+
+    def tag(self, frame: Frame, dts_ms: int, cts_ms: int) -> bytes:
+        """The frame as it is; empty for layers I and II, which FLV has no name for."""
+        if frame.parameters is not self._parameters:
+            self._parameters = frame.parameters
+            self._first = _mp3_first(frame.parameters)
+        if not self._first:
+            return b""
+        size = 1 + frame.size_bytes
+        stamp = (dts_ms & 0xFFFFFF) << 8 | dts_ms >> 24 & 0xFF
+        return b"".join(
+            (
+                _HEAD_12.pack(_AUDIO | size, stamp, self._first),
+                *frame.payload,
+                _U32.pack(size + 11),
+            )
+        )
+
+
+def _mp3_first(parameters: Parameters | None) -> int:
+    if not isinstance(parameters, Mp3Parameters) or parameters.layer != LAYER_3:
+        return 0
+    rate = parameters.sample_rate
+    first = tags.AUDIO_MP3 << 4 | tags.AUDIO_16BIT
+    if parameters.channels > 1:
+        first |= tags.AUDIO_STEREO
+    if rate >= 32_000:
+        return first | tags.AUDIO_44KHZ
+    return first | (tags.AUDIO_22KHZ if rate >= 16_000 else tags.AUDIO_11KHZ)
 
 
 class G711Writer:

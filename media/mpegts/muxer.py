@@ -18,14 +18,23 @@ from collections.abc import Sequence
 
 from flux.base.units import rescale
 from media.codecs.aac import ADTS_HEADER_BYTES, MAX_ADTS_FRAME_BYTES, AacParameters
+from media.codecs.ac3 import Ac3Parameters
 from media.codecs.h264 import H264Parameters
 from media.codecs.h265 import H265Parameters
+from media.codecs.mp3 import Mp3Parameters
 from media.frame import NO_TIME, Frame
 from media.mpegts import psi
-from media.mpegts.packet import NO_PCR, PacketWriter, adaptation_flags
-from media.mpegts.pes import STREAM_ID_AUDIO, STREAM_ID_VIDEO, pes_header
+from media.mpegts.carriage import PrivateWriter, carries_privately, private_stream
+from media.mpegts.packet import NO_PCR, PACKET_BYTES, PacketWriter, adaptation_flags
+from media.mpegts.pes import (
+    MAX_PES_LENGTH,
+    STREAM_ID_AUDIO,
+    STREAM_ID_PRIVATE_1,
+    STREAM_ID_VIDEO,
+    pes_header,
+)
 from media.parameters import Parameters
-from media.track import AAC, H264, H265, Kind, Track
+from media.track import AAC, AC3, EAC3, H264, H265, MP3, Kind, Track
 
 NAME = "ts"
 CLOCK_HZ = 90_000
@@ -37,6 +46,7 @@ PCR_MAX_GAP = 8_100  # 90 ms
 STALLED = CLOCK_HZ
 TABLES_INTERVAL = 5_400
 FIRST_PID = 0x100
+MAX_SOUND_BYTES = MAX_PES_LENGTH - 8  # of one PES packet, whose length has to be given
 MAX_ADTS_PAYLOAD = MAX_ADTS_FRAME_BYTES - ADTS_HEADER_BYTES
 
 START_CODE = b"\x00\x00\x00\x01"
@@ -47,7 +57,11 @@ _STREAM_TYPES = {
     H264: psi.STREAM_H264,
     H265: psi.STREAM_H265,
     AAC: psi.STREAM_AAC_ADTS,
+    MP3: psi.STREAM_MPEG1_AUDIO,
+    AC3: psi.STREAM_AC3,
+    EAC3: psi.STREAM_EAC3,
 }
+_REGISTRATIONS = {AC3: psi.registration(b"AC-3"), EAC3: psi.registration(b"EAC3")}
 
 
 def carries(codec: str) -> bool:
@@ -63,6 +77,22 @@ def carries_track(track: Track) -> bool:
     return carries(track.codec)
 
 
+def carries_live(track: Track) -> bool:
+    """The same for live outputs, which have a place for private data too."""
+    return carries_track(track) or carries_privately(track)
+
+
+def _stream(track: Track, pid: int) -> psi.Stream:
+    """The track's entry of the PMT."""
+    if carries_privately(track):
+        return private_stream(track, pid)
+    parameters = track.parameters
+    stream_type = _STREAM_TYPES[track.codec]
+    if isinstance(parameters, Mp3Parameters) and not parameters.is_mpeg1:
+        stream_type = psi.STREAM_MPEG2_AUDIO
+    return psi.Stream(pid, stream_type, _REGISTRATIONS.get(track.codec, b""))
+
+
 class TsMuxer:
     """Turns frames into whole transport packets.
 
@@ -72,7 +102,15 @@ class TsMuxer:
 
     name = NAME
 
-    def __init__(self, tracks: Sequence[Track], *, tables_interval: int = TABLES_INTERVAL) -> None:
+    def __init__(
+        self,
+        tracks: Sequence[Track],
+        *,
+        tables_interval: int = TABLES_INTERVAL,
+        is_live: bool = False,
+    ) -> None:
+        """`is_live`: carry what only live outputs carry as well."""
+        self._carries = carries_live if is_live else carries_track
         self._tables_interval = tables_interval
         self._writers: dict[int, PacketWriter] = {}  # by PID; counters outlive their tracks
         self._states: dict[Track, _TrackState] = {}
@@ -94,7 +132,7 @@ class TsMuxer:
     def set_tracks(self, tracks: Sequence[Track]) -> None:
         """Carry these tracks from now on: a new version of the PMT goes before the next frame."""
         kept = self._states
-        carried = [track for track in tracks if carries_track(track)]
+        carried = self._fitting(tracks)
         used = {kept[track].writer.pid for track in carried if track in kept}
         free = (pid for pid in range(FIRST_PID, psi.PMT_PID) if pid not in used)
         self._states = {track: kept.get(track) or self._add(track, next(free)) for track in carried}
@@ -102,14 +140,15 @@ class TsMuxer:
             (track for track in carried if track.kind is Kind.VIDEO), next(iter(carried), None)
         )
         self._version += 1
-        streams = [
-            psi.Stream(state.writer.pid, _STREAM_TYPES[track.codec])
-            for track, state in self._states.items()
-        ]
+        streams = [_stream(track, state.writer.pid) for track, state in self._states.items()]
         pcr_pid = 0x1FFF  # 2.4.4.9: no PCR
         if self._clock_track is not None:
             pcr_pid = self._states[self._clock_track].writer.pid
-        self._tables = psi.tables(streams, pcr_pid, self._version)
+        # Both counters go on where they are.
+        counter, pmt_counter = self._tables_counter, 0
+        if self._tables:
+            pmt_counter = self._tables[counter][PACKET_BYTES + 3] & 15
+        self._tables = psi.tables(streams, pcr_pid, self._version, counter, pmt_counter)
         self._tables_due = True
 
     def tables(self) -> bytes:
@@ -133,7 +172,7 @@ class TsMuxer:
         parameters = frame.parameters
         if parameters is not state.parameters and parameters is not None:
             state.take(parameters)
-        if state.parameters is None:
+        if not state.is_ready:
             return b""
         dts = rescale(frame.dts, track.clock_rate, CLOCK_HZ)
         origin = self._origin
@@ -163,6 +202,18 @@ class TsMuxer:
             state.is_broken = False
         state.writer.write(pes, out, flags, pcr)
         return b"".join(out)
+
+    def _fitting(self, tracks: Sequence[Track]) -> list[Track]:
+        """Those of the tracks that can be carried, as far as the PMT has room for them."""
+        fitting: list[Track] = []
+        room = psi.MAX_STREAMS_BYTES
+        for track in tracks:
+            if self._carries(track):
+                size = _stream(track, 0).size_bytes
+                if size <= room:
+                    room -= size
+                    fitting.append(track)
+        return fitting
 
     def _add(self, track: Track, pid: int) -> "_TrackState":
         writer = self._writers.get(pid)
@@ -229,6 +280,7 @@ class _TrackState:
     __slots__ = (
         "_before",
         "_before_key",
+        "_private",
         "_stream_id",
         "is_broken",
         "is_video",
@@ -244,10 +296,20 @@ class _TrackState:
         self.is_broken = False  # the next packet carries discontinuity_indicator
         self.parameters: Parameters | None = None
         self._stream_id = STREAM_ID_VIDEO if self.is_video else STREAM_ID_AUDIO
+        if track.codec in (AC3, EAC3):
+            self._stream_id = STREAM_ID_PRIVATE_1
         self._before = AUD_H265 if track.codec == H265 else AUD_H264
         self._before_key = self._before
+        self._private: PrivateWriter | None = None
+        if carries_privately(track):
+            self._private = PrivateWriter(track.codec, track.parameters)
         if track.parameters is not None:
             self.take(track.parameters)
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether enough is known to write its frames."""
+        return self.parameters is not None or self._private is not None
 
     def take(self, parameters: Parameters) -> None:
         """Use these parameters from now on; those of another codec change nothing."""
@@ -255,7 +317,9 @@ class _TrackState:
             sets: tuple[bytes, ...] = (*parameters.sps, *parameters.pps)
         elif isinstance(parameters, H265Parameters):
             sets = (*parameters.vps, *parameters.sps, *parameters.pps)
-        elif isinstance(parameters, AacParameters) and parameters.is_adts_possible:
+        elif isinstance(parameters, Mp3Parameters | Ac3Parameters) or (
+            isinstance(parameters, AacParameters) and parameters.is_adts_possible
+        ):
             sets = ()
         else:
             return
@@ -263,7 +327,9 @@ class _TrackState:
         self._before_key = START_CODE.join((self._before, *sets))
 
     def pes(self, frame: Frame, pts: int, dts: int) -> bytes:
-        """The frame as one PES packet; empty if ADTS cannot hold it."""
+        """The frame as one PES packet; empty if there is no room for it."""
+        if self._private is not None:
+            return self._private.pes(frame, pts, dts)
         payload = frame.payload
         size = frame.size_bytes
         if self.is_video:
@@ -271,7 +337,11 @@ class _TrackState:
             size += len(before) + len(START_CODE) * len(payload)
             head = pes_header(self._stream_id, pts, dts, size)
             return START_CODE.join((head + before, *payload))
-        if size > MAX_ADTS_PAYLOAD or not isinstance(self.parameters, AacParameters):
+        if not isinstance(self.parameters, AacParameters):
+            if size > MAX_SOUND_BYTES:
+                return b""
+            return b"".join((pes_header(self._stream_id, pts, pts, size), *payload))
+        if size > MAX_ADTS_PAYLOAD:
             return b""
         adts = self.parameters.adts_header(size)
         head = pes_header(self._stream_id, pts, pts, size + len(adts))

@@ -1,10 +1,11 @@
 """Program specific information: PAT and PMT of one program; ISO/IEC 13818-1 section 2.4.4."""
 
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from struct import Struct
 
-from media.mpegts.packet import PACKET_BYTES, PAYLOAD_BYTES, SYNC_BYTE
+from media.mpegts.packet import PAYLOAD_BYTES, SYNC_BYTE
 
 PAT_PID = 0
 PMT_PID = 0x1000
@@ -12,39 +13,32 @@ PROGRAM_NUMBER = 1
 TRANSPORT_STREAM_ID = 1
 VERSIONS = 32  # version_number has five bits
 COUNTERS = 16  # so has continuity_counter four
+MAX_STREAMS_BYTES = 1000  # of a PMT's entries: a section has at most 1024, 2.4.4.8
 
 STREAM_H264 = 0x1B
 STREAM_H265 = 0x24
 STREAM_AAC_ADTS = 0x0F
+STREAM_MPEG1_AUDIO = 0x03
+STREAM_MPEG2_AUDIO = 0x04  # the low sample rates of ISO/IEC 13818-3
+STREAM_AC3 = 0x81  # user private; ATSC A/53 part 3, what HLS and Blu-ray use too
+STREAM_EAC3 = 0x87
 
 _PAT_TABLE_ID = 0
 _PMT_TABLE_ID = 2
+_REGISTRATION_TAG = 5
 _SECTION = Struct(">BHHBBB")  # table_id, length, id, version, section_number, last_section_number
 _PROGRAM = Struct(">HH")
 _STREAM = Struct(">BHH")
 _U32 = Struct(">I")
-_POLYNOMIAL = 0x04C11DB7
 
 
-def _crc_table() -> tuple[int, ...]:
-    table = []
-    for byte in range(256):
-        value = byte << 24
-        for _ in range(8):
-            value = (value << 1) ^ (_POLYNOMIAL if value & 0x80000000 else 0)
-        table.append(value & 0xFFFFFFFF)
-    return tuple(table)
-
-
-_CRC_TABLE = _crc_table()
+_MIRROR = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
 
 
 def crc32(data: bytes) -> int:
-    """CRC_32 of a section: annex A, most significant bit first (not the one of zlib)."""
-    value = 0xFFFFFFFF
-    for byte in data:
-        value = (value << 8 & 0xFFFFFFFF) ^ _CRC_TABLE[value >> 24 ^ byte]
-    return value
+    """CRC_32 of a section, annex A: that of zlib, but with the bits the other way round."""
+    value = zlib.crc32(data.translate(_MIRROR)) ^ 0xFFFFFFFF
+    return int.from_bytes(value.to_bytes(4, "little").translate(_MIRROR), "big")
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +47,17 @@ class Stream:
 
     pid: int
     stream_type: int
+    descriptors: bytes = b""
+
+    @property
+    def size_bytes(self) -> int:
+        """Of its entry."""
+        return _STREAM.size + len(self.descriptors)
+
+
+def registration(format_identifier: bytes) -> bytes:
+    """The registration descriptor, which says whose user private stream type it is; 2.6.8."""
+    return bytes((_REGISTRATION_TAG, len(format_identifier))) + format_identifier
 
 
 def pat(version: int) -> bytes:
@@ -68,16 +73,27 @@ def pat(version: int) -> bytes:
 def pmt(streams: Sequence[Stream], pcr_pid: int, version: int) -> bytes:
     """The program map section; 2.4.4.8."""
     body = [_PROGRAM.pack(0xE000 | pcr_pid, 0xF000)]
-    body += [_STREAM.pack(each.stream_type, 0xE000 | each.pid, 0xF000) for each in streams]
+    for each in streams:
+        size = 0xF000 | len(each.descriptors)
+        body.append(_STREAM.pack(each.stream_type, 0xE000 | each.pid, size) + each.descriptors)
     return _section(_PMT_TABLE_ID, PROGRAM_NUMBER, version, b"".join(body))
 
 
-def tables(streams: Sequence[Stream], pcr_pid: int, version: int) -> tuple[bytes, ...]:
-    """PAT and PMT as two packets, once for each continuity counter."""
-    sections = ((PAT_PID, pat(0)), (PMT_PID, pmt(streams, pcr_pid, version)))
+def tables(
+    streams: Sequence[Stream], pcr_pid: int, version: int, counter: int = 0, pmt_counter: int = 0
+) -> tuple[bytes, ...]:
+    """PAT and PMT as packets, once for each continuity counter of the PAT, which is the index.
+
+    The PMT may take several packets; its own counter is `pmt_counter` where the PAT's is `counter`.
+    """
+    head, body = pat(0), pmt(streams, pcr_pid, version)
+    count = len(_packets(PMT_PID, 0, body))
     return tuple(
-        b"".join(_packet(pid, counter, section) for pid, section in sections)
-        for counter in range(COUNTERS)
+        b"".join(
+            _packets(PAT_PID, at, head)
+            + _packets(PMT_PID, pmt_counter + (at - counter) % COUNTERS * count, body)
+        )
+        for at in range(COUNTERS)
     )
 
 
@@ -87,11 +103,14 @@ def _section(table_id: int, extension: int, version: int, body: bytes) -> bytes:
     return head + body + _U32.pack(crc32(head + body))
 
 
-def _packet(pid: int, counter: int, section: bytes) -> bytes:
-    """The section in one packet, behind a pointer_field of 0; it is far shorter than a packet."""
-    head = bytes((SYNC_BYTE, 0x40 | pid >> 8, pid & 0xFF, 0x10 | counter, 0))
-    filler = PAYLOAD_BYTES - 1 - len(section)
-    packet = head + section + b"\xff" * filler
-    if len(packet) != PACKET_BYTES:
-        raise ValueError("a section of more than one packet")
-    return packet
+def _packets(pid: int, counter: int, section: bytes) -> list[bytes]:
+    """The section behind a pointer_field of 0, in as many packets as it takes; 2.4.4.1."""
+    data = b"\0" + section
+    packets: list[bytes] = []
+    start = 0x40  # payload_unit_start_indicator
+    for at in range(0, len(data), PAYLOAD_BYTES):
+        head = bytes((SYNC_BYTE, start | pid >> 8, pid & 0xFF, 0x10 | counter & 15))
+        packets.append(head + data[at : at + PAYLOAD_BYTES].ljust(PAYLOAD_BYTES, b"\xff"))
+        counter += 1
+        start = 0
+    return packets

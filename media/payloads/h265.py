@@ -4,34 +4,22 @@ With sprop-max-don-diff above 0 every NAL unit carries a decoding order number (
 be out of order within an access unit: they are sorted. Units that are out of order across access
 units are refused by name (`h265-interleaving-unsupported`); no known camera sends them.
 
-Tolerated, besides what `access_unit` says: FU with both start and end bit (forbidden by section
-4.4.3), zeros after the last unit of an AP, reserved packet types (left out).
+Tolerated, besides what `access_unit` says: reserved packet types (left out).
 """
 
 from collections.abc import Mapping
-from struct import Struct
 
 from flux.base.errors import WireError
 from flux.base.serial import add, distance
 from media.codecs.h265 import H265Parameters
 from media.codecs.h265_sets import NAL_AUD, NAL_PPS, NAL_PREFIX_SEI, NAL_SPS, NAL_VPS
-from media.codecs.nal import START_CODE
-from media.payloads.access_unit import AccessUnitAssembler
-from media.payloads.base import (
-    MAX_UNIT_BYTES,
-    MIN_PAYLOAD_BYTES,
-    NOTHING,
-    DropCallback,
-    Unit,
-    cut_equal,
-)
-from media.payloads.sprop import decode_sprop, encode_sprop
+from media.payloads.access_unit import SIZE, AccessUnitAssembler, AccessUnitPacketizer
+from media.payloads.base import DropCallback
+from media.payloads.sprop import encode_sprop, read_sprop
 
 AP, FU, PACI = 48, 49, 50
 HEADER_BYTES = 2
-FU_HEADER_BYTES = 3
 DON_BITS = 16
-SIZE = Struct("!H")
 
 # NAL unit types that come before the first slice of an access unit (H.265 section 7.4.2.4.4).
 LEADING_TYPES = frozenset((NAL_VPS, NAL_SPS, NAL_PPS, NAL_AUD, NAL_PREFIX_SEI, 41, 42, 43, 44))
@@ -40,110 +28,53 @@ LEADING_TYPES = frozenset((NAL_VPS, NAL_SPS, NAL_PPS, NAL_AUD, NAL_PREFIX_SEI, 4
 class H265Depacketizer(AccessUnitAssembler):
     """Makes access units from RTP payloads."""
 
-    __slots__ = ("_don", "_don_bytes", "_dons", "_last_don")
+    __slots__ = ("_don", "_dons", "_last_don")
 
     prefix = "h265"
-    slices = bytes(first >> 1 & 63 < NAL_VPS for first in range(256))
+    header_bytes = HEADER_BYTES
+    kinds = bytes(first >> 1 & 63 for first in range(256))
+    slices = bytes(kind < NAL_VPS for kind in kinds)
+    aggregate = AP
+    fragment = FU
 
     def __init__(self, on_drop: DropCallback, has_don: bool = False) -> None:
-        super().__init__(on_drop)
-        self._don_bytes = 2 if has_don else 0
+        super().__init__(on_drop, 2 if has_don else 0)
         self._don = 0  # of the NAL unit that is being added
-        self._dons: list[int] = []  # one for each of `_nals`
+        self._dons: list[int] = []  # one for each of `_parts`
         self._last_don: int | None = None  # the highest of the access units that went out
 
-    def _take(self, payload: bytes) -> None:
-        kind = payload[0] >> 1 & 63
-        if len(payload) < (FU_HEADER_BYTES if kind == FU else HEADER_BYTES):
+    def _take_single(self, payload: bytes, kind: int) -> None:
+        don_bytes = self._don_bytes
+        if len(payload) < HEADER_BYTES + don_bytes:
             self._fail("malformed")
-            return
-        if kind == FU:
-            flags = payload[2]
-            if flags < 64:  # neither start nor end: the hot path
-                if not self._fragments:
-                    self._fail("fu-loss")
-                    return
-                self._fragments.append(payload[3:])
-                self._size_bytes += len(payload)
-                if self._size_bytes > MAX_UNIT_BYTES:
-                    self._fail("unit-too-large")
-            else:
-                self._take_fragment_edge(payload, flags)
-            return
-        if self._fragments:
-            self._end_fragments()  # quirk: the fragmented unit before has no end bit
-        if kind < AP:
-            if self._don_bytes:
-                self._take_single_don(payload)
-            else:
-                self._add(payload)
-        elif kind == AP:
-            self._take_aggregate(payload)
+        elif kind < AP:
+            if don_bytes:  # DONL, section 4.4.1
+                self._read_don(payload, HEADER_BYTES, is_first=True)
+                payload = payload[:HEADER_BYTES] + payload[HEADER_BYTES + don_bytes :]
+            self._add(payload)
         elif kind == PACI:
             self._fail("paci-unsupported")
         else:
             self._on_drop("h265-reserved-type")
 
-    def _take_single_don(self, payload: bytes) -> None:
-        """A single NAL unit packet with DONL, section 4.4.1."""
-        if len(payload) < HEADER_BYTES + 2:
-            self._fail("malformed")
-            return
-        (self._don,) = SIZE.unpack_from(payload, HEADER_BYTES)
-        self._add(payload[:HEADER_BYTES] + payload[HEADER_BYTES + 2 :])
+    def _original_header(self, payload: bytes) -> bytes:
+        kind = payload[2] & 63
+        return bytes((payload[0] & 0x81 | kind << 1, payload[1])) if kind < AP else b""
 
-    def _take_fragment_edge(self, payload: bytes, flags: int) -> None:
-        """A fragment with the start bit, the end bit or both, section 4.4.3."""
-        if flags & 0x80:
-            kind = flags & 63
-            at = FU_HEADER_BYTES + self._don_bytes
-            if kind >= AP or len(payload) < at:
-                self._fail("malformed")
-                return
-            header = bytes((payload[0] & 0x81 | kind << 1, payload[1]))
-            self._begin_fragments(header, payload[at:])
-            if self._don_bytes:  # after the unit before, if that one was still open
-                (self._don,) = SIZE.unpack_from(payload, FU_HEADER_BYTES)
-        elif self._fragments:
-            self._fragments.append(payload[3:])
-            self._size_bytes += len(payload)
+    def _is_leading(self, head: bytes) -> bool:
+        kind = head[0] >> 1 & 63
+        if kind < NAL_VPS:  # a slice: first_slice_segment_in_pic_flag is its first bit
+            return head[2:3] >= b"\x80"
+        return kind in LEADING_TYPES
+
+    def _read_don(self, payload: bytes, at: int, is_first: bool) -> None:
+        if is_first:
+            (self._don,) = SIZE.unpack_from(payload, at)
         else:
-            self._fail("fu-loss")
-            return
-        if flags & 0x40 and self._fragments:
-            self._end_fragments()
+            self._don = add(self._don, payload[at] + 1, DON_BITS)
 
-    def _take_aggregate(self, payload: bytes) -> None:
-        """AP, section 4.4.2: 16-bit sizes before the NAL units, with DONL and DONDs if in use."""
-        at = HEADER_BYTES
-        end = len(payload)
-        is_first = True
-        while at < end:
-            skip = 0
-            if self._don_bytes:
-                skip = 2 if is_first else 1
-            if at + skip + 2 >= end:
-                break
-            (size,) = SIZE.unpack_from(payload, at + skip)
-            if not size:
-                break
-            if skip == 2:
-                (self._don,) = SIZE.unpack_from(payload, at)
-            elif skip:
-                self._don = add(self._don, payload[at] + 1, DON_BITS)
-            at += skip + 2
-            if at + size > end or size < HEADER_BYTES:
-                self._fail("malformed")
-                return
-            self._add(payload[at : at + size])
-            at += size
-            is_first = False
-        # quirk: encoders that pad an AP with zeros, in place of a next size.
-        if is_first or payload.count(0, at) != end - at:
-            self._fail("malformed")
-
-    def _append(self, nal: bytes) -> None:
-        super()._append(nal)
+    def _append(self, part: bytes) -> None:
+        super()._append(part)
         if self._don_bytes and not self._skipping:
             self._dons.append(self._don)
 
@@ -152,10 +83,9 @@ class H265Depacketizer(AccessUnitAssembler):
         self._dons = []
         self._last_don = None  # a jump of the numbers is to be expected
 
-    def _end(self) -> tuple[Unit, ...]:
-        units = super()._end()
-        if not units or not self._don_bytes:
-            return units
+    def _finish(self, parts: list[bytes]) -> tuple[bytes, ...]:
+        if not self._don_bytes:
+            return tuple(parts)
         dons, self._dons = self._dons, []
         first = dons[0]
         order = sorted(range(len(dons)), key=lambda i: distance(dons[i], first, DON_BITS))
@@ -163,96 +93,26 @@ class H265Depacketizer(AccessUnitAssembler):
         last, self._last_don = self._last_don, highest
         if last is not None and distance(lowest, last, DON_BITS) < 0:
             self._on_drop("h265-interleaving-unsupported")
-            return NOTHING
-        unit = units[0]
-        unit.payload = tuple(unit.payload[i] for i in order)
-        return units
-
-    def _begins_unit(self, payload: bytes) -> bool:
-        if len(payload) < HEADER_BYTES:
-            return False
-        if START_CODE in payload[:4]:
-            return True  # quirk: a byte stream, start code first
-        don_bytes = self._don_bytes
-        kind = payload[0] >> 1 & 63
-        at = HEADER_BYTES + don_bytes  # of the first slice's header, if it is one
-        if kind == FU:
-            if len(payload) < FU_HEADER_BYTES or not payload[2] & 0x80:
-                return False
-            kind = payload[2] & 63
-            at = FU_HEADER_BYTES + don_bytes
-        elif kind == AP:
-            at = HEADER_BYTES + don_bytes + SIZE.size
-            if len(payload) <= at:
-                return False
-            kind = payload[at] >> 1 & 63
-            at += HEADER_BYTES
-        if kind < NAL_VPS:  # a slice: first_slice_segment_in_pic_flag is its first bit
-            return payload[at : at + 1] >= b"\x80"
-        return kind in LEADING_TYPES
-
-    def _is_fragment(self, payload: bytes) -> bool:
-        return bool(payload) and payload[0] >> 1 & 63 == FU
+            return ()
+        return tuple(parts[i] for i in order)
 
 
-class H265Packetizer:
-    """Makes RTP payloads without decoding order numbers from access units.
+class H265Packetizer(AccessUnitPacketizer):
+    """Makes RTP payloads without decoding order numbers from access units."""
 
-    NAL units that fit together into one packet are joined to an AP, one that does not fit into a
-    packet is cut to FUs of equal size.
-    """
+    __slots__ = ()
 
-    __slots__ = ("_limit",)
+    header_bytes = HEADER_BYTES
 
-    def __init__(self, max_payload_bytes: int) -> None:
-        self._limit = max(max_payload_bytes, MIN_PAYLOAD_BYTES)
+    def _fragment_header(self, nal: bytes) -> tuple[bytes, int]:
+        return bytes((nal[0] & 0x81 | FU << 1, nal[1])), nal[0] >> 1 & 63
 
-    def packetize(self, payload: tuple[bytes, ...]) -> list[tuple[bytes, bool]]:
-        """The packets of one access unit; the marker is on the last."""
-        limit = self._limit
-        packets: list[bytes] = []
-        small: list[bytes] = []  # waits for company
-        size = HEADER_BYTES
-        for nal in payload:
-            if len(nal) < HEADER_BYTES:
-                continue
-            if small and size + 2 + len(nal) > limit:
-                packets.append(_aggregate(small))
-                small = []
-                size = HEADER_BYTES
-            if len(nal) > limit:
-                kind = nal[0] >> 1 & 63
-                header = bytes((nal[0] & 0x81 | FU << 1, nal[1]))
-                pieces = cut_equal(nal, HEADER_BYTES, limit - FU_HEADER_BYTES)
-                last = pieces.pop()
-                packets.append(header + bytes((kind | 0x80,)) + pieces[0])
-                middle = header + bytes((kind,))
-                packets += [middle + piece for piece in pieces[1:]]
-                packets.append(header + bytes((kind | 0x40,)) + last)
-            else:
-                small.append(nal)
-                size += 2 + len(nal)
-        if small:
-            packets.append(_aggregate(small))
-        if not packets:
-            return []
-        result = [(packet, False) for packet in packets]
-        result[-1] = (packets[-1], True)
-        return result
-
-
-def _aggregate(nals: list[bytes]) -> bytes:
-    """One NAL unit as it is, several as an AP."""
-    if len(nals) == 1:
-        return nals[0]
-    # Section 4.4.2: F is set if it is set in any unit, layer and temporal id are the lowest of all.
-    forbidden = max(nal[0] & 0x80 for nal in nals)
-    layer = min((nal[0] & 1) << 5 | nal[1] >> 3 for nal in nals)
-    temporal = min(nal[1] & 7 for nal in nals)
-    parts = [bytes((forbidden | AP << 1 | layer >> 5, (layer & 31) << 3 | temporal))]
-    for nal in nals:
-        parts += (SIZE.pack(len(nal)), nal)
-    return b"".join(parts)
+    def _aggregate_header(self, nals: list[bytes]) -> bytes:
+        # Section 4.4.2: F is set if it is set in any, layer and temporal id are the lowest of all.
+        forbidden = max(nal[0] & 0x80 for nal in nals)
+        layer = min((nal[0] & 1) << 5 | nal[1] >> 3 for nal in nals)
+        temporal = min(nal[1] & 7 for nal in nals)
+        return bytes((forbidden | AP << 1 | layer >> 5, (layer & 31) << 3 | temporal))
 
 
 def has_decoding_order(fmtp: Mapping[str, str]) -> bool:
@@ -265,17 +125,10 @@ def parameters_from_fmtp(
     fmtp: Mapping[str, str], clock_rate: int = 90000, channels: int = 1
 ) -> H265Parameters | None:
     """Parameters of sprop-vps, sprop-sps and sprop-pps (section 7.1); None if one is missing."""
-    nals = [
-        nal
-        for name in ("sprop-vps", "sprop-sps", "sprop-pps")
-        for nal in decode_sprop(fmtp.get(name, ""))
-    ]
-    kinds: dict[int, list[bytes]] = {NAL_VPS: [], NAL_SPS: [], NAL_PPS: []}
-    for nal in nals:
-        # By their type, not by their name: quirk: encoders that put all into one of the three.
-        kinds.get(nal[0] >> 1 & 63, []).append(nal)
+    # By their type, not by their name: quirk: encoders that put all into one of the three.
+    sets = read_sprop(fmtp, ("sprop-vps", "sprop-sps", "sprop-pps"), H265Depacketizer.kinds)
     try:
-        return H265Parameters.build(kinds[NAL_VPS], kinds[NAL_SPS], kinds[NAL_PPS])
+        return H265Parameters.build(sets[NAL_VPS], sets[NAL_SPS], sets[NAL_PPS])
     except WireError:
         return None
 

@@ -1,10 +1,17 @@
-"""RTP payload format for Opus, RFC 7587: a packet is a packet; the clock is always 48 kHz."""
+"""RTP payload format for Opus, RFC 7587: a packet is a packet; the clock is always 48 kHz.
+
+More than two channels have no RFC. What GStreamer and libwebrtc do: the name is `multiopus`, rtpmap
+says how many channels, and fmtp names the streams and their mapping (RFC 7845 section 5.1.1).
+"""
 
 from collections.abc import Mapping, Sequence
 
 from flux.base.errors import WireError
-from media.codecs.opus import CLOCK_RATE, OpusParameters, packet_samples
+from media.codecs.opus import CLOCK_RATE, OpusParameters, multistream, packet_samples
 from media.payloads.base import NOTHING, DropCallback, SequenceCheck, Unit
+
+MULTISTREAM = "multiopus"  # the encoding name, as people write it
+MAX_DIGITS = 4
 
 
 class OpusDepacketizer:
@@ -54,6 +61,24 @@ def parameters_from_fmtp(
     return OpusParameters(sample_rate=CLOCK_RATE, channels=1 if is_mono else 2)
 
 
+def multistream_from_fmtp(fmtp: Mapping[str, str], channels: int) -> OpusParameters | None:
+    """Parameters of a `multiopus` description; None if something is missing or does not fit."""
+    try:
+        streams = int(fmtp.get("num_streams", "")[:MAX_DIGITS])
+        coupled = int(fmtp.get("coupled_streams", "")[:MAX_DIGITS])
+        mapping = fmtp.get("channel_mapping", "")[: MAX_DIGITS * 256]
+        table = bytes(int(number) for number in mapping.split(","))
+        return multistream(channels, streams, coupled, table)
+    except (ValueError, WireError):
+        return None
+
+
 def fmtp_from_parameters(parameters: OpusParameters) -> dict[str, str]:
     """The format parameters of an SDP offer, section 6.1."""
+    if parameters.mapping:
+        return {
+            "channel_mapping": ",".join(map(str, parameters.mapping)),
+            "num_streams": str(parameters.stream_count),
+            "coupled_streams": str(parameters.coupled_count),
+        }
     return {"sprop-stereo": "1" if parameters.channels == 2 else "0"}

@@ -2,7 +2,8 @@
 
 from base64 import b64decode, b64encode
 from binascii import Error
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 
 from media.codecs.nal import split_annexb
 
@@ -23,6 +24,17 @@ def decode_sprop(value: str) -> list[bytes]:
             continue
         nals += split_annexb(data)
     return nals
+
+
+def read_sprop(
+    fmtp: Mapping[str, str], names: Sequence[str], kinds: bytes
+) -> defaultdict[int, list[bytes]]:
+    """The NAL units of some format parameters by type; `kinds` has it by a unit's first byte."""
+    sets: defaultdict[int, list[bytes]] = defaultdict(list)
+    for name in names:
+        for nal in decode_sprop(fmtp.get(name, "")):
+            sets[kinds[nal[0]]].append(nal)
+    return sets
 
 
 def encode_sprop(nals: Sequence[bytes]) -> str:

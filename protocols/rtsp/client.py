@@ -1,34 +1,32 @@
-"""The pull machine on sockets: TCP for the messages, UDP pairs where the media comes that way.
+"""The client that plays on sockets: TCP for the messages, UDP pairs where the media comes that way.
 
-A pump and nothing more: bytes in, events and packets out, one timer. The clock is read here, once a
-turn. What a peer can make us hold is bounded: reads are handed on at once, writes beyond a limit
-end the connection, and a camera that floods is read no faster than `max_bytes_per_second`.
+With the transport `auto` it asks for TCP first (or for UDP, `udp_first`) and for the other one on
+the same connection if the server refuses that. Nothing goes in the clear beside a TLS connection
+unless `udp` or `multicast` were asked for by name.
 """
 
-import asyncio
+import ipaddress
 import time
-from collections import Counter
 from collections.abc import Sequence
-from typing import Any, Protocol, cast
+from typing import Protocol
 
-from flux.net import tcp, udp
-from flux.net.flood import FloodGuard
-from flux.net.timer import DeadlineTimer
+from flux.base.errors import PeerError
 from protocols.rtsp import events
 from protocols.rtsp.auth import Authenticator
 from protocols.rtsp.connection import PullConnection
+from protocols.rtsp.endpoint import MAX_RTCP_BYTES, ClientEndpoint
 from protocols.rtsp.exchange import status_reason
 from protocols.rtsp.options import PullOptions, TransportChoice
-from protocols.rtsp.transport import PortPair
+from protocols.rtsp.senders import Batch, SenderGuard
+from protocols.rtsp.transport import Group, PortPair, Way
 from protocols.rtsp.url import Url
-
-MAX_WRITE_BUFFER_BYTES = 256 * 1024
-MAX_RTCP_BYTES = 65_535
 
 # What opens a NAT or a firewall for the media, sent before PLAY: an RTP header without payload and
 # an empty receiver report (RFC 3550 sections 5.1 and 6.4.2), both of SSRC 0.
 RTP_PUNCH = b"\x80\x00" + bytes(10)
 RTCP_PUNCH = b"\x80\xc9\x00\x01" + bytes(4)
+
+SOURCE_SPECIFIC = (ipaddress.ip_network("232.0.0.0/8"), ipaddress.ip_network("ff30::/12"))
 
 
 class ClientHandler(Protocol):
@@ -41,248 +39,196 @@ class ClientHandler(Protocol):
         """Take (channel, payload) in the order of arrival, which was at `now`."""
 
 
-class RtspClient(asyncio.Protocol):
+class RtspClient(ClientEndpoint):
     """One connection. Call `connect`; at `Described` call `set_up`; `Closed` is the end."""
 
     def __init__(
         self, url: Url, options: PullOptions, authenticator: Authenticator, handler: ClientHandler
     ) -> None:
-        self._url = url
-        self._options = options
         self._machine = PullConnection(url, options, authenticator)
+        super().__init__(self._machine, url, options, authenticator)
+        self._options = options
         self._handler = handler
-        self._transport: asyncio.Transport | None = None
-        self._loop = asyncio.get_running_loop()
-        self._timer = DeadlineTimer(self._loop, self._on_due)
-        self._flood = FloodGuard(options.max_bytes_per_second)
-        self._resume: asyncio.TimerHandle | None = None
+        self._ways = ways_of(options, is_secure=url.is_secure)
         self._controls: tuple[Sequence[str | None], str | None] = ((), None)
-        self._pairs: list[tuple[udp.UdpSocket, udp.UdpSocket]] = []
-        self._rtcp_ports: dict[int, int] = {}
-        self._is_pumping = False
-        self._is_reading_udp = False
-        self._is_closed = False
-        self._lost = asyncio.Event()  # nothing of the connection is left
-        self.drops: Counter[str] = Counter()
-
-    @property
-    def junk_bytes(self) -> int:
-        """Bytes of the connection that were neither message nor frame."""
-        return self._machine.junk_bytes
-
-    @property
-    def is_buffer_clamped(self) -> bool:
-        """The kernel gave the UDP sockets less buffer than was asked for (net.core.rmem_max)."""
-        return any(socket.is_clamped for pair in self._pairs for socket in pair)
+        self._groups: Sequence[Group | None] = ()
+        self._guards: dict[int, SenderGuard] = {}  # by channel
+        self._channels: list[int] = []  # the first channel of each pair of sockets
+        self._reports_to: dict[int, tuple[str, int]] = {}  # by track index
 
     # For the owner.
 
-    async def connect(self) -> None:
-        """Connect and begin. Raises `PeerError` with a named reason; no event comes then."""
-        await tcp.connect(
-            self._url.host,
-            self._url.effective_port,
-            lambda: self,
-            timeout=self._options.connect_timeout,
-        )
-
-    def set_up(self, controls: Sequence[str | None], aggregate: str | None) -> None:
+    def set_up(
+        self,
+        controls: Sequence[str | None],
+        aggregate: str | None,
+        groups: Sequence[Group | None] = (),
+    ) -> None:
         """Set up and play these tracks (see `PullConnection.set_up`)."""
         self._controls = (controls, aggregate)
-        self._set_up(self._options.transport is TransportChoice.UDP, time.monotonic())
+        self._groups = groups
+        self._try(time.monotonic())
 
     def send_rtcp(self, track_index: int, data: bytes) -> None:
         """Send an RTCP compound of ours for one track of `set_up`."""
         if self._is_closed or len(data) > MAX_RTCP_BYTES:
             return
-        if self._pairs:
-            port = self._rtcp_ports.get(track_index)
-            if port is not None:
-                self._pairs[track_index][1].send(data, port)
+        if not self._udp:
+            self._machine.send_frame(2 * track_index + 1, data)
+            self._pump(time.monotonic())
             return
-        self._machine.send_frame(2 * track_index + 1, data)
-        self._pump(time.monotonic())
-
-    def close(self, reason: str) -> None:
-        """End with TEARDOWN; `Closed(reason)` comes within `teardown_timeout`."""
-        now = time.monotonic()
-        self._machine.close(reason, now)
-        self._pump(now)
-
-    async def wait_closed(self) -> None:
-        """After `Closed`: return once the last bytes have left, or are given up."""
-        if self._transport is not None:
-            await self._lost.wait()
-
-    # For the event loop.
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Begin the session."""
-        self._transport = cast(asyncio.Transport, transport)
-        now = time.monotonic()
-        if self._is_closed:  # closed before the connection stood
-            transport.close()
-            return
-        self._machine.connect(now)
-        self._pump(now)
-
-    def data_received(self, data: bytes) -> None:
-        """Take what came."""
-        now = time.monotonic()
-        self._machine.receive_data(data, now)
-        self._pump(now)
-        rest = self._flood.take(len(data), now)
-        if rest > 0 and self._rest(rest) and self._transport is not None:
-            self._transport.pause_reading()
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        """The connection is gone."""
-        self._lost.set()
-        now = time.monotonic()
-        self._machine.receive_eof(now)
-        self._pump(now)
+        channel = 2 * track_index + 1
+        target = self._reports_to.get(track_index)
+        if target is None and channel in self._guards:
+            port = self._guards[channel].port  # not announced, but heard from
+            target = (self._peer_host, port) if port is not None else None
+        if target is not None:
+            self._udp.send(self._socket_of(channel), data, *target)
 
     # Inside.
 
-    def _on_due(self, now: float) -> None:
-        self._machine.handle_timer(now)
-        self._pump(now)
-
-    def _pump(self, now: float) -> None:
-        """Events out, packets out, bytes out, timer armed: after every input, in one place."""
-        if self._is_pumping or self._is_closed:
-            return  # a verb called from a handler: the pump that called it goes on
-        self._is_pumping = True
-        machine = self._machine
+    def _try(self, now: float) -> None:
+        """Ask for the next way of transport."""
+        way = self._ways.pop(0)
+        controls, aggregate = self._controls
+        self._udp.close()
+        ports: list[PortPair] = []
         try:
-            while True:
-                while (event := machine.next_event()) is not None:
-                    self._take_event(event, now)
-                packets = machine.take_packets()
-                if not packets:
-                    break
-                self._handler.on_packets(packets, now)
-            self._write(machine.data_to_send())
-        finally:
-            self._is_pumping = False
-        if not self._is_closed:
-            self._timer.arm(machine.get_timer(), now)
+            if way is Way.UDP:
+                ports = self._bind_pairs(len(controls))
+        except PeerError as error:
+            self._machine.close(error.reason, now)
+        else:
+            self._machine.set_up(controls, aggregate, now, way, ports, self._groups)
+        self._pump(now)
 
     def _take_event(self, event: events.Event, now: float) -> None:
         if isinstance(event, events.TransportRefused):
-            if self._options.transport is TransportChoice.AUTO and not event.is_udp:
-                self._set_up(True, now)
+            if self._ways:
+                self._try(now)
             else:
                 self._machine.close(status_reason(event.status), now)
             return
         if isinstance(event, events.TracksReady):
-            self._punch(event)
+            self._prepare(event, now)
         elif isinstance(event, events.Playing):
-            self._read_udp(True)
-        elif isinstance(event, events.Closed):
-            self._write(self._machine.data_to_send())  # the last TEARDOWN
-            self._release()
+            self._udp.read(is_reading=True)
         self._handler.on_event(event)
 
-    def _set_up(self, is_udp: bool, now: float) -> None:
-        controls, aggregate = self._controls
-        try:
-            ports = self._bind(len(controls)) if is_udp else []
-        except OSError:
-            self._machine.close("no-udp-ports", now)
-        else:
-            self._machine.set_up(controls, aggregate, now, ports)
-        self._pump(now)
+    def _give_packets(self, now: float) -> bool:
+        packets = self._machine.take_packets()
+        if packets:
+            self._handler.on_packets(packets, now)
+        return bool(packets)
 
-    def _bind(self, count: int) -> list[PortPair]:
-        assert self._transport is not None  # only after connection_made
-        sock = self._transport.get_extra_info("socket")
-        local: tuple[Any, ...] = self._transport.get_extra_info("sockname")
-        peer: tuple[Any, ...] = self._transport.get_extra_info("peername")
-        size = self._options.receive_buffer_bytes
-        while len(self._pairs) < count:
-            self._pairs.append(udp.bind_pair(sock.family, local, str(peer[0]), size))
-        return [PortPair(rtp.port, rtcp.port) for rtp, rtcp in self._pairs]
+    def _get_timer(self) -> float | None:
+        due = self._machine.get_timer()
+        for guard in self._guards.values():
+            held = guard.get_timer()
+            if held is not None and (due is None or held < due):
+                due = held
+        return due
 
-    def _punch(self, ready: events.TracksReady) -> None:
-        if not ready.is_udp:
-            return
-        for track in ready.tracks:
-            if track.server_port is None:
-                continue
-            rtp, rtcp = self._pairs[track.track_index]
-            self._rtcp_ports[track.track_index] = track.server_port.rtcp
-            rtp.send(RTP_PUNCH, track.server_port.rtp)
-            rtcp.send(RTCP_PUNCH, track.server_port.rtcp)
+    def _do_due(self, now: float) -> None:
+        for channel, guard in self._guards.items():
+            self._give_batches(channel, guard.handle_timer(now), now)
+        super()._do_due(now)
 
-    def _read_udp(self, is_reading: bool) -> None:
-        """Listen to the pairs, or no more. Until PLAY is answered the kernel keeps what comes."""
-        if is_reading == self._is_reading_udp or not self._pairs:
-            return
-        self._is_reading_udp = is_reading
-        channel = 0
-        for pair in self._pairs:
-            for socket in pair:
-                if is_reading:
-                    self._loop.add_reader(socket.fileno(), self._on_readable, socket, channel)
-                else:
-                    self._loop.remove_reader(socket.fileno())
-                channel += 1
+    def _release(self) -> None:
+        self.drops["rtp-foreign-source"] += sum(each.foreign for each in self._guards.values())
+        super()._release()
+        self._guards.clear()
 
-    def _on_readable(self, socket: udp.UdpSocket, channel: int) -> None:
+    # Media by UDP.
+
+    def _prepare(self, ready: events.TracksReady, now: float) -> None:
+        """The answers say who sends: be ready for that, before PLAY goes out."""
+        if ready.way is Way.UDP:
+            self._channels = [2 * index for index in range(len(self._udp))]
+            for track in ready.tracks:
+                self._punch(track)
+        elif ready.way is Way.MULTICAST:
+            self._channels = [2 * track.track_index for track in ready.tracks]
+            try:
+                for track in ready.tracks:
+                    if track.group is not None:
+                        self._join(track.track_index, track.group, track.ssrc)
+            except PeerError as error:
+                self._machine.close(error.reason, now)
+
+    def _punch(self, track: events.TrackTransport) -> None:
+        host, patience = self._peer_host, self._options.any_port_after
+        rtp, rtcp = 2 * track.track_index, 2 * track.track_index + 1
+        ports = track.server_port
+        # quirk: some cameras announce the port 0. test: test_other_ports
+        told = (ports.rtp or None, ports.rtcp or None) if ports is not None else (None, None)
+        self._guards[rtp] = SenderGuard(host, told[0], track.ssrc, patience, is_rtcp=False)
+        self._guards[rtcp] = SenderGuard(host, told[1], track.ssrc, patience, is_rtcp=True)
+        if told[0] is not None:
+            self._udp.send(rtp, RTP_PUNCH, host, told[0])
+        if told[1] is not None:
+            self._udp.send(rtcp, RTCP_PUNCH, host, told[1])
+            self._reports_to[track.track_index] = (host, told[1])
+
+    def _join(self, index: int, group: Group, ssrc: int | None) -> None:
+        source = group.source if _is_host(group.source) else ""
+        address = ipaddress.ip_address(group.address)
+        is_specific = any(address in network for network in SOURCE_SPECIFIC)
+        self._udp.join(
+            group.address,
+            (group.ports.rtp, group.ports.rtcp),
+            source=source if is_specific else "",
+            ttl=group.ttl,
+            interface=self._options.interface,
+            buffer_bytes=self._options.receive_buffer_bytes,
+        )
+        for rtcp in (False, True):
+            patience = self._options.any_port_after
+            self._guards[2 * index + rtcp] = SenderGuard(source, None, ssrc, patience, is_rtcp=rtcp)
+        self._reports_to[index] = (group.address, group.ports.rtcp)
+
+    def _socket_of(self, channel: int) -> int:
+        return 2 * self._channels.index(channel & ~1) + (channel & 1)
+
+    def _on_datagrams(
+        self, channel: int, arrived: float, sender: tuple[object, ...], datagrams: list[bytes]
+    ) -> None:
         now = time.monotonic()
-        count = 0
-        for arrived, datagrams in socket.receive(now):
+        channel = self._channels[channel >> 1] + (channel & 1)
+        guard = self._guards.get(channel)
+        if guard is None or not isinstance(sender[1], int):
+            return
+        batches = guard.admit(str(sender[0]), sender[1], (arrived, datagrams), now)
+        self._give_batches(channel, batches, now)
+        if guard.get_timer() is not None:
+            self._timer.arm(self._get_timer(), now)
+        self._count_flood(sum(map(len, datagrams)), now)
+
+    def _give_batches(self, channel: int, batches: Sequence[Batch], now: float) -> None:
+        for arrived, datagrams in batches:
             if self._is_closed:
                 return
             if not channel & 1:
                 self._machine.media_received(now)
-            count += sum(map(len, datagrams))
             self._handler.on_packets([(channel, data) for data in datagrams], arrived)
-        rest = self._flood.take(count, now)
-        if rest > 0 and self._rest(rest):
-            self._read_udp(False)
 
-    def _rest(self, seconds: float) -> bool:
-        """Begin a pause of reading; false where one is under way or all is over."""
-        if self._is_closed or self._resume is not None:
-            return False
-        self.drops["rtsp-flood-pause"] += 1
-        self._resume = self._loop.call_later(seconds, self._resume_reading)
-        return True
 
-    def _resume_reading(self) -> None:
-        self._resume = None
-        if self._is_closed:
-            return
-        if self._pairs:
-            self._read_udp(True)
-        if self._transport is not None:
-            self._transport.resume_reading()
+def ways_of(options: PullOptions, *, is_secure: bool) -> list[Way]:
+    """What is asked for, one after the other."""
+    match options.transport:
+        case TransportChoice.UDP:
+            return [Way.UDP]
+        case TransportChoice.MULTICAST:
+            return [Way.MULTICAST]
+        case TransportChoice.AUTO if not is_secure:
+            return [Way.UDP, Way.TCP] if options.udp_first else [Way.TCP, Way.UDP]
+    return [Way.TCP]
 
-    def _write(self, data: bytes) -> None:
-        transport = self._transport
-        if not data or transport is None or transport.is_closing():
-            return
-        transport.write(data)
-        if transport.get_write_buffer_size() > MAX_WRITE_BUFFER_BYTES:
-            transport.abort()
-            self._machine.close("peer-not-reading", time.monotonic())
 
-    def _release(self) -> None:
-        """Give everything back; what is written may still leave for a moment."""
-        self._is_closed = True
-        self._timer.cancel()
-        if self._resume is not None:
-            self._resume.cancel()
-        self._read_udp(False)
-        self.drops.update(self._machine.drops)
-        for pair in self._pairs:
-            for socket in pair:
-                self.drops["rtp-foreign-source"] += socket.foreign
-                self.drops["udp-error"] += socket.errors
-                socket.close()
-        self.drops = +self.drops  # no zeros
-        if self._transport is not None and not self._transport.is_closing():
-            self._transport.close()
-            self._loop.call_later(self._options.teardown_timeout, self._transport.abort)
+def _is_host(text: str) -> bool:
+    """Whether this is the address of one host, as a sender has."""
+    try:
+        address = ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return not (address.is_multicast or address.is_unspecified)

@@ -1,9 +1,9 @@
-"""What the pull machine tells its owner."""
+"""What the clients' machines tell their owner."""
 
 from dataclasses import dataclass
 
 from protocols.rtsp.rtp_info import RtpInfo
-from protocols.rtsp.transport import PortPair
+from protocols.rtsp.transport import Group, PortPair, Way
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,11 +15,16 @@ class Described:
 
 
 @dataclass(frozen=True, slots=True)
+class AnnounceAccepted:
+    """The server took our description; the machine now waits for `set_up`."""
+
+
+@dataclass(frozen=True, slots=True)
 class TransportRefused:
     """The server does not want this transport; the machine waits for another `set_up`."""
 
     status: int
-    is_udp: bool  # what was refused
+    way: Way  # what was refused
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,20 +37,23 @@ class TrackRefused:
 
 @dataclass(frozen=True, slots=True)
 class TrackTransport:
-    """How one track comes."""
+    """How one track travels."""
 
     track_index: int
     url: str
     server_port: PortPair | None  # over UDP, where the server said it
-    ssrc: int | None
+    ssrc: int | None  # of the one who sends, where the server said it
+    source: str  # host that sends, where the server said it
+    channels: PortPair  # the server's, interleaved
+    group: Group | None  # of multicast
 
 
 @dataclass(frozen=True, slots=True)
 class TracksReady:
-    """Every SETUP is answered and PLAY is on its way: the moment for NAT punches."""
+    """Every SETUP is answered and PLAY or RECORD on its way: the moment for NAT punches."""
 
     tracks: tuple[TrackTransport, ...]
-    is_udp: bool
+    way: Way
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +61,12 @@ class Playing:
     """PLAY was accepted. `infos` has the RTP-Info entry of each track of `set_up`, or None."""
 
     infos: tuple[RtpInfo | None, ...]
+    range: str = ""  # the Range header of the answer
+
+
+@dataclass(frozen=True, slots=True)
+class Recording:
+    """RECORD was accepted: the media may go out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,10 +93,12 @@ class Closed:
 
 Event = (
     Described
+    | AnnounceAccepted
     | TransportRefused
     | TrackRefused
     | TracksReady
     | Playing
+    | Recording
     | Announced
     | Redirected
     | Closed

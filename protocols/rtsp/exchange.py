@@ -19,6 +19,7 @@ class Outstanding:
     headers: Sequence[tuple[str, str]]
     cseq: int
     deadline_at: float
+    body: bytes = b""
     answers: int = 0  # challenges answered for this request
     stale: int = 0
 
@@ -41,10 +42,15 @@ class Exchange:
         self.mismatched = 0  # answers that belong to no request
 
     def request(
-        self, method: str, url: str, headers: Sequence[tuple[str, str]], deadline_at: float
+        self,
+        method: str,
+        url: str,
+        headers: Sequence[tuple[str, str]],
+        deadline_at: float,
+        body: bytes = b"",
     ) -> bytes:
         """The bytes of a new request, which replaces the one under way."""
-        self.outstanding = Outstanding(method, url, headers, 0, deadline_at)
+        self.outstanding = Outstanding(method, url, headers, 0, deadline_at, body)
         return self._send(self.outstanding)
 
     def cancel(self) -> None:
@@ -91,11 +97,29 @@ class Exchange:
             headers.add("Authorization", authorization)
         for name, value in pending.headers:
             headers.add(name, value)
-        return Request(pending.method, pending.url, headers).serialize()
+        return Request(pending.method, pending.url, headers, pending.body).serialize()
 
 
 def status_reason(status: int) -> str:
     """The slug of a refusal. Few, as they become metric labels."""
-    if status in (400, 403, 404, 405, 406, 451, 453, 454, 455, 459, 461, 500, 501, 503, 505, 551):
+    if status in (
+        400,
+        403,
+        404,
+        405,
+        406,
+        451,
+        453,
+        454,
+        455,
+        457,
+        459,
+        461,
+        500,
+        501,
+        503,
+        505,
+        551,
+    ):
         return f"rtsp-{status}"
     return f"rtsp-{status // 100}xx" if 300 <= status < 600 else "rtsp-status"

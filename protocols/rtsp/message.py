@@ -20,20 +20,29 @@ UNSAFE = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")  # what no header value may car
 
 PHRASES = {
     200: "OK",
+    301: "Moved Permanently",
+    302: "Moved Temporarily",
     400: "Bad Request",
     401: "Unauthorized",
+    403: "Forbidden",
     404: "Not Found",
     405: "Method Not Allowed",
+    406: "Not Acceptable",
+    413: "Request Entity Too Large",
+    415: "Unsupported Media Type",
     451: "Parameter Not Understood",
     453: "Not Enough Bandwidth",
     454: "Session Not Found",
     455: "Method Not Valid In This State",
+    457: "Invalid Range",
     459: "Aggregate Operation Not Allowed",
     461: "Unsupported Transport",
     500: "Internal Server Error",
     501: "Not Implemented",
     503: "Service Unavailable",
+    504: "Gateway Timeout",
     505: "RTSP Version Not Supported",
+    551: "Option Not Supported",
 }
 
 
@@ -117,10 +126,11 @@ class Request:
     url: str
     headers: Headers = field(default_factory=Headers)
     body: bytes = b""
+    version: str = VERSION
 
     def serialize(self) -> bytes:
         """The bytes of this request."""
-        return _serialize(f"{self.method} {self.url} {VERSION}", self.headers, self.body)
+        return _serialize(f"{self.method} {self.url} {self.version}", self.headers, self.body)
 
 
 @dataclass(slots=True)
@@ -152,7 +162,8 @@ def parse_head(head: bytes) -> Message:
     if request := REQUEST_LINE.fullmatch(start):
         if UNSAFE.search(request[2]):
             raise WireError("rtsp-request-url")
-        return Request(request[1], request[2], Headers.parse(fields))
+        version = f"RTSP/{request[3]}.{request[4]}"
+        return Request(request[1], request[2], Headers.parse(fields), version=version)
     raise WireError("rtsp-start-line", start[:64])
 
 

@@ -6,6 +6,7 @@ from protocols.rtsp.message import Headers, Request, Response
 
 MAX_PER_SECOND = 50
 METHODS = ("OPTIONS", "GET_PARAMETER", "SET_PARAMETER", "ANNOUNCE", "REDIRECT", "TEARDOWN")
+END_NOTICES = ("2101", "2104")  # end of stream, start of stream (played backwards)
 ACCEPTED = (*METHODS, "PLAY_NOTIFY")  # the last of RFC 7826 section 13.5
 
 
@@ -20,6 +21,17 @@ def answer(request: Request, session_id: str) -> Response:
     if request.method == "OPTIONS":
         headers.add("Public", ", ".join(METHODS))
     return Response(200 if request.method in ACCEPTED else 501, headers)
+
+
+def is_end_of_stream(request: Request) -> bool:
+    """Whether this request says that a recording has been played to its end, or its beginning.
+
+    RFC 7826 section 13.5.1, and the notices of video-on-demand servers that RFC 2326 does not have.
+    """
+    if request.method == "PLAY_NOTIFY":
+        return request.headers.get("Notify-Reason").strip().lower() == "end-of-stream"
+    notice = request.headers.get("x-notice") or request.headers.get("Event-Type")
+    return notice.strip()[:4] in END_NOTICES
 
 
 @dataclass(slots=True)

@@ -3,9 +3,10 @@
 Theory of operation. At a boundary the next byte decides: `$` begins a frame of four bytes and a
 payload, a capital letter begins a message, line ends between messages are skipped. Everything else
 is junk (a body longer than its Content-Length, a frame with a wrong size): the reader is then
-*lost* and looks for the next thing that can only be a start: a status line, or a frame header
-whose payload begins like RTP or RTCP. Each decision waits until the bytes that it needs are
-there, so the result does not depend on how the stream was cut into reads.
+*lost* and looks for the next thing that can only be a start: a status line (of a server's reader:
+a request line), or a frame header whose payload begins like RTP or RTCP. Each decision waits until
+the bytes that it needs are there, so the result does not depend on how the stream was cut into
+reads.
 
 What is incomplete is kept as a list of pieces and joined once enough has come: a large body
 in small reads costs one copy.
@@ -29,36 +30,66 @@ START_LINE = re.compile(
 START_LINE_SO_FAR = re.compile(rb"[A-Z][A-Z_]*(?:[ /][^\x00-\x1f]*)?\r?")
 SYNC = re.compile(rb"\$[\x00-\x1f]..[\x80-\xbf]|RTSP/\d\.\d \d{3}", re.DOTALL)
 SYNC_BYTES = 12  # length of the longest match
+REQUEST_SYNC = re.compile(
+    rb"\$[\x00-\x1f]..[\x80-\xbf]|"
+    rb"(?:OPTIONS|DESCRIBE|ANNOUNCE|SETUP|PLAY|PAUSE|RECORD|TEARDOWN|[GS]ET_PARAMETER)"
+    rb" (?:rtsp|[*/])",
+    re.DOTALL,
+)
+REQUEST_SYNC_BYTES = 18
 
 
 class MessageReader:
     """Splits a byte stream. Feed it, then take `messages` and the frames.
 
-    Public counters: `junk_bytes` skipped, `resyncs` how often the reader had to look for a start.
+    `is_server`: what comes are requests. Public counters: `junk_bytes` skipped, `resyncs` how often
+    the reader had to look for a start.
     """
 
     __slots__ = (
         "_frames",
         "_held",
         "_is_lost",
+        "_is_started",
         "_junk_run",
+        "_marks",
         "_messages",
         "_needed",
         "_pieces",
+        "_sync",
+        "_sync_bytes",
+        "is_stranger",
         "junk_bytes",
         "resyncs",
     )
 
-    def __init__(self) -> None:
+    def __init__(self, *, is_server: bool = False) -> None:
+        self._sync = REQUEST_SYNC if is_server else SYNC
+        self._sync_bytes = REQUEST_SYNC_BYTES if is_server else SYNC_BYTES
         self._frames: list[tuple[int, bytes]] = []
         self._messages: list[Message] = []
+        self._marks: list[int] = []  # of each message: how many frames came before it
         self._pieces: list[bytes] = []
         self._held = 0  # bytes in _pieces
         self._needed = 0  # held bytes from which another look is worth while
         self._is_lost = False
+        self._is_started = False  # a message or a frame was read
+        self.is_stranger = False  # the very first thing that came was neither
         self._junk_run = 0  # junk bytes since the last good thing
         self.junk_bytes = 0
         self.resyncs = 0
+
+    @property
+    def has_part(self) -> bool:
+        """Bytes are held that wait for more."""
+        return bool(self._pieces)
+
+    def take_marks(self) -> list[int]:
+        """Of each message not yet taken: how many of the frames not yet taken were before it.
+
+        To be called before the other two, by who cares for the order.
+        """
+        return list(self._marks)
 
     def take_frames(self) -> list[tuple[int, bytes]]:
         """Interleaved frames (channel, payload) since the last call; the list is the caller's."""
@@ -71,6 +102,7 @@ class MessageReader:
         messages = self._messages
         if messages:
             self._messages = []
+            self._marks.clear()
         return messages
 
     def feed(self, data: bytes) -> None:
@@ -101,12 +133,14 @@ class MessageReader:
                 if stop > end:
                     if position > begin:
                         self._junk_run = 0
+                        self._is_started = True
                     self._hold(data, position, stop - position)
                     return
                 append((data[position + 1], data[start:stop]))
                 position = stop
             if position > begin:
                 self._junk_run = 0
+                self._is_started = True
             if position < end:
                 begin = position
                 position = self._read_other(data, position)
@@ -133,6 +167,7 @@ class MessageReader:
             if self._pieces:
                 return position
             self._is_lost = True
+            self.is_stranger = self.is_stranger or not self._is_started
             self.resyncs += 1
             self._count_junk(1)
             return position + 1
@@ -149,6 +184,8 @@ class MessageReader:
             return position
         message.body = data[head.end() : stop]
         self._messages.append(message)
+        self._marks.append(len(self._frames))
+        self._is_started = True
         self._junk_run = 0
         return stop
 
@@ -165,12 +202,12 @@ class MessageReader:
 
     def _find_start(self, data: bytes, position: int) -> int:
         """Skip junk up to the next sure start; still lost (and the tail held) if there is none."""
-        found = SYNC.search(data, position)
+        found = self._sync.search(data, position)
         if found is not None:
             self._is_lost = False
             stop = found.start()
         else:
-            stop = max(position, len(data) - SYNC_BYTES + 1)
+            stop = max(position, len(data) - self._sync_bytes + 1)
             self._hold(data, stop, len(data) - stop + 1)
         self._count_junk(stop - position)
         return stop

@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import dataclass
+from enum import Enum, auto
 from typing import Self
 
 from flux.base.errors import WireError
@@ -11,7 +12,16 @@ UDP = "UDP"
 MAX_SPECS = 16
 
 RANGE = re.compile(r"(\d{1,5})(?:\s*-\s*(\d{1,5}))?")
+TTL = re.compile(r"\d{1,3}")
 SSRC = re.compile(r"\s*(?:0x)?([0-9A-Fa-f]{1,8})\s*")
+
+
+class Way(Enum):
+    """How the media of a session travels."""
+
+    TCP = auto()  # interleaved
+    UDP = auto()
+    MULTICAST = auto()
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +49,16 @@ class PortPair:
 
 
 @dataclass(frozen=True, slots=True)
+class Group:
+    """A multicast group that carries one track."""
+
+    address: str
+    ports: PortPair
+    ttl: int
+    source: str = ""  # who sends, where the server says it: an address or a host name
+
+
+@dataclass(frozen=True, slots=True)
 class Transport:
     """One transport specification."""
 
@@ -48,6 +68,8 @@ class Transport:
     interleaved: PortPair | None = None
     client_port: PortPair | None = None
     server_port: PortPair | None = None
+    port: PortPair | None = None  # of a multicast group
+    ttl: int | None = None  # of a multicast group
     source: str = ""
     destination: str = ""
     ssrc: int | None = None
@@ -65,6 +87,7 @@ class Transport:
             name, _, value = parameter.partition("=")
             values.setdefault(name.strip().lower(), value.strip().strip('"'))
         ssrc = SSRC.fullmatch(values.get("ssrc", ""))
+        ttl = TTL.fullmatch(values.get("ttl", ""))
         interleaved = _pair(values, "interleaved", 255)
         return cls(
             profile=f"{words[0]}/{words[1]}",
@@ -73,6 +96,8 @@ class Transport:
             interleaved=interleaved,
             client_port=_pair(values, "client_port", 65535),
             server_port=_pair(values, "server_port", 65535),
+            port=_pair(values, "port", 65535),
+            ttl=int(ttl[0]) if ttl and int(ttl[0]) <= 255 else None,
             source=values.get("source", ""),
             destination=values.get("destination", ""),
             ssrc=int(ssrc[1], 16) if ssrc else None,
@@ -90,9 +115,12 @@ class Transport:
             ("interleaved", self.interleaved),
             ("client_port", self.client_port),
             ("server_port", self.server_port),
+            ("port", self.port),
         ):
             if pair is not None:
                 words.append(f"{name}={pair.serialize()}")
+        if self.ttl is not None:
+            words.append(f"ttl={self.ttl}")
         if self.ssrc is not None:
             words.append(f"ssrc={self.ssrc:08X}")
         if self.mode:

@@ -7,8 +7,7 @@ from urllib.parse import unquote
 
 from flux.base.errors import WireError
 
-DEFAULT_PORT = 554
-SCHEMES = ("rtsp",)
+DEFAULT_PORTS = {"rtsp": 554, "rtsps": 322}
 MAX_URL_BYTES = 4096
 
 PARTS = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://([^/?#]*)([^#]*)(?:#.*)?")
@@ -38,7 +37,7 @@ class Url:
         if match is None or UNSAFE.search(text):
             raise WireError("rtsp-url")
         scheme, authority, path = match[1].lower(), match[2], match[3]
-        if scheme not in SCHEMES:
+        if scheme not in DEFAULT_PORTS:
             raise WireError("rtsp-url-scheme", scheme[:16])
         credentials, _, place = authority.rpartition("@")
         username, _, password = credentials.partition(":")
@@ -53,9 +52,14 @@ class Url:
         return cls(scheme, host.strip("[]"), number, path, unquote(username), unquote(password))
 
     @property
+    def is_secure(self) -> bool:
+        """The connection is TLS."""
+        return self.scheme == "rtsps"
+
+    @property
     def effective_port(self) -> int:
         """The port to connect to."""
-        return self.port if self.port is not None else DEFAULT_PORT
+        return self.port if self.port is not None else DEFAULT_PORTS[self.scheme]
 
     @property
     def origin(self) -> str:

@@ -14,6 +14,9 @@ DIRECTIONS = ("sendrecv", "sendonly", "recvonly", "inactive")
 # Encoding name, clock rate and channels by payload type, RFC 3551 tables 4 and 5.
 STATIC_PAYLOADS: dict[int, tuple[str, int, int]] = {
     0: ("PCMU", 8000, 1),
+    # quirk: devices that still use 2 without rtpmap, which RFC 3551 section 6 took back: G.726 was
+    # G.721 then. test: test_static_payload_types
+    2: ("G726-32", 8000, 1),
     3: ("GSM", 8000, 1),
     4: ("G723", 8000, 1),
     5: ("DVI4", 8000, 1),

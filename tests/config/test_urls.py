@@ -60,7 +60,7 @@ def test_a_source_url_shows_itself_without_credentials() -> None:
     ("url", "word"),
     [
         ("cam1", "expected a source URL"),
-        ("rtsps://h/x", "not supported yet"),
+        ("rtmp://h/x", "not supported yet"),
         ("srt://h:1", "not supported yet"),
         ("gopher://h", "not a known scheme"),
         ("rtsp:/h/x", "no host"),

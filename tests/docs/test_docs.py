@@ -42,8 +42,18 @@ SLUG = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)+")
 METRIC = re.compile(r"\bflux_[a-z0-9_]+")
 STATUS_REASON = re.compile(r"rtsp-(\d{3}|\dxx)")
 MEDIA_PATH = re.compile(r"/[\w/]+(\.flv|/index\.m3u8)")
-OTHERS = frozenset({"curl", "ffplay", "sysctl", "ulimit"})  # programs that are not ours
-PREFIXES = ("h264", "h265")  # of the reasons of one depacketizer that two formats share
+# Programs that are not ours.
+OTHERS = frozenset(
+    {"curl", "ffmpeg", "ffplay", "gst-launch-1.0", "openssl", "sysctl", "ulimit", "vlc"}
+)
+# Of the reasons of one depacketizer that several formats share.
+PREFIXES = ("h264", "h265", "vp8", "vp9", "av1", "mjpeg", "klv", "onvif")
+SOUNDS = {  # media/payloads/samples.py and fragments.py
+    **dict.fromkeys(("g711", "g722", "g726", "l16"), ("unit-loss", "malformed")),
+    **dict.fromkeys(
+        ("mp3", "ac3", "eac3"), ("unit-loss", "fragment-loss", "unit-too-large", "malformed")
+    ),
+}
 
 Check = Callable[[Page], Iterator[str]]
 Words = list[str]
@@ -69,7 +79,8 @@ def known_words() -> frozenset[str]:
     events = {event_word(type(name, (), {})) for name in reasons.classes(CODE)}
     words = reasons.constants(CODE) | events
     shared = reasons.constants(python("media/payloads"))
-    return frozenset(words | {f"{prefix}-{word}" for prefix in PREFIXES for word in shared})
+    words |= {f"{prefix}-{word}" for prefix in PREFIXES for word in shared}
+    return frozenset(words | {f"{prefix}-{end}" for prefix, ends in SOUNDS.items() for end in ends})
 
 
 def exposed_metrics() -> dict[str, tuple[str, ...]]:
@@ -362,7 +373,9 @@ def test_an_untold_refusal_is_found() -> None:
 def source_reasons() -> set[str]:
     """Why a camera is not there, or what of it was dropped."""
     ends = reasons.given(
-        python("protocols/rtsp/connection.py", "protocols/rtsp/client.py", "flux/bridges/rtsp/pull.py"),
+        python(
+            "protocols/rtsp/connection.py", "protocols/rtsp/client.py", "flux/bridges/rtsp/pull.py"
+        ),
         ("_fail", "close", "_end", "dropped", "drops"),
     )
     network = reasons.given(python("flux/net/tcp.py"), ("PeerError",))
@@ -373,10 +386,15 @@ def source_reasons() -> set[str]:
     )
     found = ends.keys() | network.keys() | refused.keys() | packets.keys() | units.keys()
     for prefix in PREFIXES:
-        files = python("media/payloads/access_unit.py", f"media/payloads/{prefix}.py")
+        files = python(
+            "media/payloads/assembler.py",
+            "media/payloads/access_unit.py",
+            f"media/payloads/{prefix}.py",
+        )
         shared = reasons.given(files, ("_fail", "_drop"))
         found |= {f"{prefix}-{reason}" for reason in shared}
-    return found | {"h264-malformed", "h265-malformed"}
+    found |= {f"{prefix}-{end}" for prefix, ends in SOUNDS.items() for end in ends}
+    return found | {f"{p}-malformed" for p in PREFIXES if p not in ("klv", "onvif")}
 
 
 def test_all_reasons_of_cameras_are_told() -> None:

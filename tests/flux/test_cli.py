@@ -103,7 +103,7 @@ def test_auto_does_without_uvloop(
     [
         "nothing",
         "rtsp://u:hunter2@h/x",
-        "a=rtsps://u:hunter2@h",
+        "a=srt://u:hunter2@h",
         "a b=rtsp://h",
         "rtsp://u:hunter2@h?a=b",
     ],

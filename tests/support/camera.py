@@ -24,7 +24,8 @@ class Mount:
 class Camera:
     """GStreamer's RTSP server with some clips, on a free port of the loopback interface.
 
-    `serve` maps paths to clips, with options after commas as `gst_server.py` describes them.
+    `serve` maps paths to clips, with options after commas, and `options` are further words of the
+    command line, both as `gst_server.py` describes them.
     """
 
     def __init__(
@@ -32,12 +33,23 @@ class Camera:
         serve: Mapping[str, Path | str],
         *,
         port: int = 0,
+        host: str = "127.0.0.1",
         options: Sequence[str] = (),
         wrapper: Sequence[str] = (),
     ) -> None:
         mounts = [f"--serve={path}={clip}" for path, clip in serve.items()]
         self.program = Program(
-            [*wrapper, SYSTEM_PYTHON, SERVER, *mounts, "--port", str(port), *options]
+            [
+                *wrapper,
+                SYSTEM_PYTHON,
+                SERVER,
+                *mounts,
+                "--host",
+                host,
+                "--port",
+                str(port),
+                *options,
+            ]
         )
         try:
             ready = self.program.wait_for_json()
@@ -45,14 +57,17 @@ class Camera:
             self.program.stop()
             raise
         self.port: int = ready["port"]
+        self.host = host
+        self.scheme = "rtsps" if "--tls" in options else "rtsp"
         self.mounts = {
             path: Mount(Fraction(entry["period_ms"], 1000), tuple(entry["tracks"]))
             for path, entry in ready["mounts"].items()
         }
 
     def url(self, path: str, credentials: str = "") -> str:
-        """Where `path` plays; `credentials` are `user:password`."""
-        return f"rtsp://{credentials + '@' if credentials else ''}127.0.0.1:{self.port}{path}"
+        """Where `path` plays (or is recorded); `credentials` are `user:password`."""
+        user = credentials + "@" if credentials else ""
+        return f"{self.scheme}://{user}{self.host}:{self.port}{path}"
 
     def stop(self) -> None:
         """End the server."""

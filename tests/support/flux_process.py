@@ -23,7 +23,7 @@ class FluxProcess:
     """FLUX on free ports with these streams.
 
     `streams` maps names to the settings of a stream as `config/flux.yaml` has them; `settings` are
-    further sections of the file.
+    further sections of the file, `rtsp` further keys of the RTSP listener.
     """
 
     def __init__(
@@ -34,11 +34,18 @@ class FluxProcess:
         *,
         pulls: Mapping[str, str] | None = None,
         wrapper: Sequence[str] = (),
+        rtsp: Mapping[str, object] | None = None,
     ) -> None:
-        self.http_port, self.api_port = free_port(), free_port()
-        listeners = {
+        self.http_port, self.api_port, self.rtsp_port = (free_port() for _ in range(3))
+        listeners: dict[str, dict[str, object]] = {
             "http": {"address": f"127.0.0.1:{self.http_port}"},
             "api": {"address": f"127.0.0.1:{self.api_port}"},
+            "rtsp": {
+                "address": f"127.0.0.1:{self.rtsp_port}",
+                "rtp_address": "127.0.0.1:0",
+                "rtcp_address": "127.0.0.1:0",
+                **(rtsp or {}),
+            },
         }
         config = {"listeners": listeners, "streams": dict(streams or {}), **(settings or {})}
         file = folder / f"flux-{self.api_port}.yaml"
@@ -78,6 +85,10 @@ class FluxProcess:
     def hls(self, name: str) -> str:
         """Where a stream plays as HLS."""
         return f"http://127.0.0.1:{self.http_port}/{name}/index.m3u8"
+
+    def rtsp(self, name: str) -> str:
+        """Where a stream plays, and is published, over RTSP."""
+        return f"rtsp://127.0.0.1:{self.rtsp_port}/{name}"
 
     def get(self, path: str) -> tuple[int, bytes]:
         """Status and body of a path of the API port."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from struct import unpack_from
 
 AUDIO, VIDEO, SCRIPT = 8, 9, 18
-SOUND_CODECS = {7: "pcma", 8: "pcmu", 10: "aac"}
+SOUND_CODECS = {2: "mp3", 7: "pcma", 8: "pcmu", 10: "aac"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,7 +199,7 @@ def _judge_track(tags: list[Tag], problems: list[str]) -> None:
             continue
         if last is None and not tag.is_key:
             problems.append("first-not-key")
-        if header is None and tag.codec not in ("pcma", "pcmu"):
+        if header is None and tag.codec not in ("pcma", "pcmu", "mp3"):
             problems.append("no-header")
         if header is not None and header.codec != tag.codec:
             problems.append("codec-changed")

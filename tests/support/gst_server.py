@@ -28,7 +28,7 @@ import gi
 gi.require_version("Gst", "1.0")
 gi.require_version("GstRtsp", "1.0")
 gi.require_version("GstRtspServer", "1.0")
-from gi.repository import GLib, Gst, GstRtsp, GstRtspServer  # noqa: E402
+from gi.repository import Gio, GLib, Gst, GstRtsp, GstRtspServer  # noqa: E402
 
 SECOND = 1_000_000_000  # ns
 ROUND_TO = SECOND // 100  # a whole number of ticks at 90,000, 48,000, 44,100 and 8,000 Hz
@@ -55,7 +55,17 @@ G711 = (  # in packets of 20 ms
     "audiobuffersplit output-buffer-duration=1/50"
 )
 ENCODERS = {"pcma": f"{G711} ! alawenc", "pcmu": f"{G711} ! mulawenc"}
-TRANSPORTS = {"tcp": GstRtsp.RTSPLowerTrans.TCP, "udp": GstRtsp.RTSPLowerTrans.UDP}
+TRANSPORTS = {
+    "tcp": GstRtsp.RTSPLowerTrans.TCP,
+    "udp": GstRtsp.RTSPLowerTrans.UDP,
+    "mcast": GstRtsp.RTSPLowerTrans.UDP_MCAST,
+}
+DEPAYLOADERS = {
+    "h264": "rtph264depay name=depay{number} ! h264parse ! video/x-h264,alignment=au",
+    "h265": "rtph265depay name=depay{number} ! h265parse ! video/x-h265,alignment=au",
+    "aac": "rtpmp4gdepay name=depay{number} ! aacparse",
+    "opus": "rtpopusdepay name=depay{number} ! opusparse",
+}
 
 
 @dataclass
@@ -86,6 +96,8 @@ class Mount:
 
     path: str
     clip: Path
+    groups: str = ""  # multicast: FIRST-LAST:PORT-PORT
+    mp2t: bool = False  # a transport stream as it is, within RTP (RFC 2250); once
     once: bool = False
     audio: str = ""  # pcma or pcmu: transcode the sound
     only: str = ""  # video or audio: leave the other out
@@ -98,6 +110,8 @@ class Mount:
 
     def load(self) -> None:
         """Read the clip's tracks; times are moved so that the first one is 0."""
+        if self.mp2t:
+            return
         self.tracks = Loader(self).run()
         if not self.tracks:
             raise SystemExit(f"{self.clip}: no track that can be served")
@@ -213,10 +227,19 @@ def factory_of(mount: Mount) -> Any:
         + ("" if track.media in STATIC else f" pt={96 + number}")
         for number, track in enumerate(mount.tracks)
     ]
+    if mount.mp2t:
+        parse = "tsparse set-timestamps=true alignment=7"
+        parts = [f"filesrc location={mount.clip} ! {parse} ! rtpmp2tpay name=pay0 pt=33"]
     factory.set_launch(f"( {' '.join(parts)} )")
     factory.set_shared(False)
-    flags = [TRANSPORTS[name] for name in mount.protocols.split("+")]
-    factory.set_protocols(flags[0] if len(flags) == 1 else flags[0] | flags[1])
+    factory.set_protocols(any_of([TRANSPORTS[name] for name in mount.protocols.split("+")]))
+    if mount.groups:
+        addresses, _, ports = mount.groups.partition(":")
+        first, _, last = addresses.partition("-")
+        low, _, high = ports.partition("-")
+        pool = GstRtspServer.RTSPAddressPool()
+        pool.add_range(first, last, int(low), int(high), 1)
+        factory.set_address_pool(pool)
 
     def configure(_factory: Any, media: Any) -> None:
         element = media.get_element()
@@ -225,6 +248,39 @@ def factory_of(mount: Mount) -> Any:
 
     factory.connect("media-configure", configure)
     return factory
+
+
+def any_of(flags: list[Any]) -> Any:
+    """Flags joined; of one alone the value itself."""
+    result = flags[0]
+    for flag in flags[1:]:
+        result |= flag
+    return result
+
+
+def recorder(file: str, codecs: list[str]) -> Any:
+    """A factory that writes what clients record (ANNOUNCE, RECORD) to an MPEG-TS file."""
+    factory = GstRtspServer.RTSPMediaFactory()
+    chains = [
+        DEPAYLOADERS[codec].format(number=number) + f" ! {UNLIMITED} ! mux." for number, codec in enumerate(codecs)
+    ]
+    sink = f"mpegtsmux name=mux ! filesink location={file} sync=false async=false"
+    factory.set_launch(f"( {' '.join(chains)} {sink} )")
+    factory.set_transport_mode(GstRtspServer.RTSPTransportMode.RECORD)
+    factory.set_latency(200)
+    return factory
+
+
+def secured(auth: Any, files: str) -> Any:
+    """TLS alone on the port, with `CERTIFICATE:KEY`; anybody may come in unless `auth` says who."""
+    certificate, _, key = files.partition(":")
+    if auth is None:
+        token = GstRtspServer.RTSPToken()
+        token.set_string("media.factory.role", "viewer")
+        auth = GstRtspServer.RTSPAuth()
+        auth.set_default_token(token)
+    auth.set_tls_certificate(Gio.TlsCertificate.new_from_files(certificate, key))
+    return auth
 
 
 def authentication(user: str, password: str, methods: str) -> Any:
@@ -285,7 +341,11 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--user")
     parser.add_argument("--password", default="")
     parser.add_argument("--auth", default="basic", help="basic, digest")
-    parser.add_argument("--protocols", default="tcp,udp")
+    parser.add_argument("--protocols", default="tcp,udp", help="tcp, udp, mcast")
+    parser.add_argument("--tls", help="CERTIFICATE:KEY, files in PEM: serve rtsps alone")
+    parser.add_argument(
+        "--record", action="append", default=[], metavar="/PATH=FILE.ts,CODEC[+CODEC]"
+    )
     parser.add_argument("--mtu", type=int, default=1400)
     return parser.parse_args()
 
@@ -299,15 +359,25 @@ def main() -> None:
     server = GstRtspServer.RTSPServer()
     server.set_address(args.host)
     server.set_service(str(args.port))
-    if args.user:
-        server.set_auth(authentication(args.user, args.password, args.auth))
+    auth = authentication(args.user, args.password, args.auth) if args.user else None
+    if args.tls:
+        auth = secured(auth, args.tls)
+    if auth is not None:
+        server.set_auth(auth)
     points = server.get_mount_points()
     for mount in mounts:
         mount.load()
         factory = factory_of(mount)
-        if args.user:
+        if auth is not None:
             factory.set_permissions(permissions())
         points.add_factory(mount.path, factory)
+    for text in args.record:
+        path, _, rest = text.partition("=")
+        file, _, codecs = rest.rpartition(",")
+        factory = recorder(file, codecs.split("+"))
+        if auth is not None:
+            factory.set_permissions(permissions())
+        points.add_factory(path, factory)
     if not server.attach(None):
         raise SystemExit(f"cannot listen on {args.host}:{args.port}")
     loop = GLib.MainLoop()

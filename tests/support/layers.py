@@ -19,13 +19,14 @@ IMPURE = frozenset(
     {"asyncio", "socket", "ssl", "subprocess", "time", "threading", "select", "selectors", "uvloop"}
 )
 RANDOM = frozenset({"random", "secrets", "uuid"})  # a machine is handed its randomness
+SHARED_FLOORS = frozenset({"rtp", "mpegts", "http"})  # of the bridges
 PURE_ROOMS = frozenset({"protocols", "media", "config", "flux.base"})
 
 FLOOR = frozenset({"flux", "flux.base"})  # `flux` itself holds the version alone
 CORE = FLOOR | {"flux.net", "config", "media"}
 WATCH = CORE | {"flux.core"}
 SHARED_BRIDGES = WATCH | {"flux.security", "flux.telemetry", "protocols"}
-BRIDGE = SHARED_BRIDGES | {"flux.bridges.rtp", "flux.bridges.http"}
+BRIDGE = SHARED_BRIDGES | {"flux.bridges.rtp", "flux.bridges.mpegts", "flux.bridges.http"}
 SURFACES = BRIDGE | {"flux.bridges.*", "flux.workers"}
 DOORS: dict[str, frozenset[str]] = {
     "flux": frozenset(),
@@ -39,6 +40,7 @@ DOORS: dict[str, frozenset[str]] = {
     "flux.telemetry": WATCH,
     "flux.bridges": frozenset(),
     "flux.bridges.rtp": SHARED_BRIDGES,
+    "flux.bridges.mpegts": SHARED_BRIDGES,
     "flux.bridges.http": SHARED_BRIDGES,
     "flux.bridges.*": BRIDGE,
     "flux.workers": FLOOR | {"config", "media"},
@@ -148,7 +150,7 @@ def room_of(module: str) -> str | None:
     if parts[0] != "flux" or len(parts) == 1:
         return parts[0]
     if parts[1] == "bridges" and len(parts) > 2:
-        return f"flux.bridges.{parts[2] if parts[2] in ('rtp', 'http') else '*'}"
+        return f"flux.bridges.{parts[2] if parts[2] in SHARED_FLOORS else '*'}"
     return f"flux.{parts[1]}"
 
 

@@ -7,6 +7,7 @@ It has a parser and a digest of its own and imports nothing of what it checks. `
 import asyncio
 import hashlib
 import re
+import ssl
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import cast
@@ -34,6 +35,7 @@ class Asked:
     method: str
     url: str
     headers: dict[str, str]  # lower-case names
+    body: bytes = b""
 
 
 @dataclass
@@ -59,6 +61,8 @@ class Camera:
     received: list[tuple[int, bytes]] = field(default_factory=list)  # interleaved frames
     client_ports: list[tuple[int, int]] = field(default_factory=list)
     server_ports: tuple[int, int] = (6970, 6971)
+    ssrc: str = "DEADBEEF"  # that an answer over TCP tells
+    multicast: str = "destination=239.1.1.1;port=5000-5001;ttl=4"  # what the answer tells
     _buffer: bytes = b""
     _nonce_number: int = 0
     _nonce_uses: int = 0
@@ -85,7 +89,11 @@ class Camera:
             head, mark, rest = self._buffer.partition(b"\r\n\r\n")
             if not mark:
                 break
-            self._buffer = rest
+            length = re.search(rb"(?i)content-length: *(\d+)", head)
+            size = int(length[1]) if length else 0
+            if len(rest) < size:
+                break
+            body, self._buffer = rest[:size], rest[size:]
             lines = head.decode().split("\r\n")
             if lines[0].startswith("RTSP/"):
                 self.asked.append(Asked("answer", lines[0], {}))
@@ -93,7 +101,7 @@ class Camera:
             method, url, version = lines[0].split(" ")
             assert version == "RTSP/1.0"
             headers = {k.lower(): v for k, v in (line.split(": ", 1) for line in lines[1:])}
-            self.asked.append(Asked(method, url, headers))
+            self.asked.append(Asked(method, url, headers, body))
             out += self._answer(self.asked[-1])
         return out
 
@@ -138,7 +146,9 @@ class Camera:
             if "TCP" not in self.transports:
                 return ""
             first, second = (int(n) + self.channel_offset for n in match.groups())
-            return f"RTP/AVP/TCP;unicast;interleaved={first}-{second};ssrc=DEADBEEF"
+            return f"RTP/AVP/TCP;unicast;interleaved={first}-{second};ssrc={self.ssrc}"
+        if wanted == "RTP/AVP;multicast":
+            return f"{wanted};{self.multicast}" if "MULTICAST" in self.transports else ""
         match = re.search(r"RTP/AVP;unicast;client_port=(\d+)-(\d+)", wanted)
         assert match is not None, wanted
         if "UDP" not in self.transports:
@@ -203,8 +213,10 @@ def rtp(sequence: int, timestamp: int, payload: bytes, payload_type: int = 0) ->
 class CameraServer:
     """Cameras on a loopback port; a new one, made by `make`, for each connection."""
 
-    def __init__(self, make: Callable[[], Camera]) -> None:
+    def __init__(self, make: Callable[[], Camera], context: ssl.SSLContext | None = None) -> None:
+        """`context`: speak TLS."""
         self._make = make
+        self._context = context
         self._server: asyncio.Server | None = None
         self.cameras: list[Camera] = []
         self.transports: list[asyncio.Transport] = []
@@ -224,7 +236,9 @@ class CameraServer:
 
     async def __aenter__(self) -> "CameraServer":
         loop = asyncio.get_running_loop()
-        self._server = await loop.create_server(lambda: _Link(self), "127.0.0.1", 0)
+        self._server = await loop.create_server(
+            lambda: _Link(self), "127.0.0.1", 0, ssl=self._context
+        )
         return self
 
     async def __aexit__(self, *_: object) -> None:

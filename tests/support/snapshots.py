@@ -1,5 +1,6 @@
 """A server's snapshot as tests of metrics and API need it."""
 
+from flux.core.admission import AccessFigures
 from flux.core.histogram import HistogramSnapshot
 from flux.telemetry.snapshot import (
     DroppedTrack,
@@ -11,6 +12,7 @@ from flux.telemetry.snapshot import (
     StreamSnapshot,
     TrackSnapshot,
 )
+from media.link import LinkFigures
 
 LAG = HistogramSnapshot((0.001, 0.01), (5, 3, 1), 0.05)
 
@@ -54,6 +56,7 @@ def make_stream(name: str = "live/cam1") -> StreamSnapshot:
         dropped_tracks=(DroppedTrack(track=1, kind="audio", codec="pcma", output="hls-ts"),),
         memory_bytes=7_000_000,
         rtp=RtpSnapshot(packets=10_000, lost=12, duplicates=1, reordered=2, jitter=0.004),
+        links={"rtsp": LinkFigures("", lost=3, jitter=0.002, round_trip=0.04)},
     )
 
 
@@ -75,5 +78,8 @@ def make_server(
         joins={"http-flv": HistogramSnapshot((0.01, 0.1), (1, 1, 0), 0.06)},
         http_refusals={"not-found": 3},
         http_connections=7,
+        rtsp_refusals={"name-taken": 2},
+        rtsp_connections=5,
+        access=AccessFigures(refused={("read", "credentials-wrong"): 2}, bans=1, banned=1),
         events_dropped=4,
     )

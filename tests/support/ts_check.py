@@ -1,13 +1,19 @@
 """A judge of MPEG transport streams; ISO/IEC 13818-1. It imports nothing from FLUX.
 
 `check(data)` reads whole packets and answers the PES packets of each PID and a list of slugs of
-broken rules. One program, H.264, H.265 and ADTS AAC.
+broken rules. One program; H.264, H.265, ADTS AAC, MPEG audio, AC-3 and E-AC-3.
 """
 
 from dataclasses import dataclass, field
 
 WRAP = 1 << 33
 H264, H265, AAC = 0x1B, 0x24, 0x0F
+SOUNDS = {  # stream_type to how a frame begins and the registration it needs
+    0x03: (b"\xff", b""),
+    0x04: (b"\xff", b""),
+    0x81: (b"\x0b\x77", b"AC-3"),
+    0x87: (b"\x0b\x77", b"EAC3"),
+}
 START = b"\0\0\0\1"
 
 
@@ -205,6 +211,9 @@ class _Reader:
         report.streams = {}
         while at < len(body):
             report.streams[(body[at + 1] & 0x1F) << 8 | body[at + 2]] = body[at]
+            _, wanted = SOUNDS.get(body[at], (b"", b""))
+            if wanted and body[at + 5 : at + 11] != b"\x05\x04" + wanted:
+                report.add("registration")
             at += 5 + ((body[at + 3] & 15) << 8 | body[at + 4])
         if report.pcr_pid not in report.streams:
             report.add("pcr-pid")
@@ -221,7 +230,7 @@ class _Reader:
         kind = self.report.streams[pid]
         if length and length != len(data) - 6:
             add("pes-length")
-        if not length and kind == AAC:
+        if not length and kind not in (H264, H265):
             add("pes-length")
         if flags not in (2, 3) or size < (10 if flags == 3 else 5):
             add("pes-time")
@@ -258,6 +267,9 @@ class _Reader:
             add("pts-before-dts")
         if kind == AAC:
             self._adts(unit.payload)
+        elif kind in SOUNDS:
+            if not unit.payload.startswith(SOUNDS[kind][0]):
+                add("sync-word")
         elif kind in (H264, H265):
             self._video(unit, kind)
         else:

@@ -16,7 +16,7 @@ from flux.base.errors import PeerError
 from flux.bridges.hls.output import OUTPUT_NAME, HlsOutput
 from flux.bridges.hls.session import PROTOCOL, HlsSession
 from flux.bridges.http.connection import HttpConnection
-from flux.bridges.http.request import Request
+from flux.bridges.http.request import Request, is_stream_name
 from flux.bridges.http.response import CORS
 from flux.core.admission import Admission, Verdict
 from media.events import StreamStateChanged
@@ -101,46 +101,78 @@ class HlsBridge:
     def _answer_playlist(
         self, name: str, playlist: str, request: Request, connection: HttpConnection
     ) -> None:
-        stream = self._router.lookup(name)
-        if stream is None:
-            connection.refuse(404, "stream-not-found")
-            return
-        if request.method == "HEAD":
-            connection.respond_head(PLAYLIST_HEADERS)
-            return
-        session = self._sessions.get(request.query.get("s", ""))
+        session = self._session_of(name, request)
         if session is not None and session.closed:  # kicked
             self._forget(session, "session-ended")
             connection.refuse(*session.refusal())
-        elif session is not None and session.stream is stream:
+        elif session is not None and request.method != "HEAD":
             session.asked_at = request.arrived
             self._answer_or_hold(session, playlist, connection, request.arrived)
+        elif not is_stream_name(name):
+            connection.refuse(404, "stream-not-found")
+        elif request.method == "HEAD":
+            self._answer_head(name, request, connection)
         elif len(self._sessions) >= MAX_SESSIONS:
             connection.refuse(503, "too-many-sessions", [("Retry-After", "10")])
         else:
-            self._begin(stream, playlist, request, connection)
+            self._begin(name, playlist, request, connection)
 
-    def _begin(
-        self, stream: Stream, playlist: str, request: Request, connection: HttpConnection
+    def _session_of(self, name: str, request: Request) -> HlsSession | None:
+        """The session that a request belongs to: whoever has its token has been let in."""
+        session = self._sessions.get(request.query.get("s", ""))
+        is_there = session is not None and session.stream is self._router.find(name)
+        return session if is_there else None
+
+    def _answer_head(self, name: str, request: Request, connection: HttpConnection) -> None:
+        def permitted() -> None:
+            if self._router.lookup(name) is None:
+                connection.refuse(404, "stream-not-found")
+            else:
+                connection.respond_head(PLAYLIST_HEADERS)
+
+        self._permit(name, request, connection, permitted)
+
+    def _permit(
+        self, name: str, request: Request, connection: HttpConnection, then: Callable[[], None]
     ) -> None:
-        """A new viewer: ask whether it may enter, then claim the stream for it."""
-        number, token = next(self._numbers), self._make_token()
-        session = HlsSession(number, token, stream, request, self._emit)
+        """Go on with a request that belongs to no session, if it may be made."""
 
         def decided(verdict: Verdict) -> None:
-            if session.closed or not connection.is_open:
+            if verdict.allowed:
+                then()
+            else:
+                connection.refuse(verdict.status, verdict.reason)
+
+        self._admission.permit(request.to_read(name, PROTOCOL, ""), decided)
+
+    def _begin(
+        self, name: str, playlist: str, request: Request, connection: HttpConnection
+    ) -> None:
+        """A new viewer: ask whether it may enter, then claim the stream for it."""
+        number = next(self._numbers)
+        has_left = False
+
+        def decided(verdict: Verdict) -> None:
+            if has_left or not connection.is_open:
                 return
             connection.on_lost = None
             if not verdict.allowed:
                 connection.refuse(verdict.status, verdict.reason)
-            elif self._claim(session, connection):
+                return
+            stream = self._router.lookup(name)  # only now: names are not told to everybody
+            if stream is None:
+                connection.refuse(404, "stream-not-found")
+                return
+            session = HlsSession(number, self._make_token(), stream, request, self._emit)
+            if self._claim(session, connection):
                 self._answer_or_hold(session, playlist, connection, request.arrived)
 
         def lost(_reason: str) -> None:
-            session.closed = True
+            nonlocal has_left
+            has_left = True
 
         connection.on_lost = lost
-        self._admission.admit(request.to_read(stream.name, PROTOCOL, session.id), decided)
+        self._admission.admit(request.to_read(name, PROTOCOL, f"{PROTOCOL}-{number}"), decided)
 
     def _claim(self, session: HlsSession, connection: HttpConnection) -> bool:
         stream = session.stream
@@ -170,14 +202,36 @@ class HlsBridge:
     def _answer_segment(
         self, name: str, segment_name: str, request: Request, connection: HttpConnection
     ) -> None:
+        session = self._session_of(name, request)
+        if session is not None and session.closed:  # kicked
+            connection.refuse(*session.refusal())
+        elif session is not None:
+            self._give_segment(session, name, segment_name, request, connection)
+        elif is_stream_name(name):
+            self._permit(
+                name,
+                request,
+                connection,
+                lambda: self._give_segment(None, name, segment_name, request, connection),
+            )
+        else:
+            connection.refuse(404, "segment-not-found")
+
+    def _give_segment(
+        self,
+        session: HlsSession | None,
+        name: str,
+        segment_name: str,
+        request: Request,
+        connection: HttpConnection,
+    ) -> None:
         stream = self._router.find(name)
         outputs = (self._output(stream), self._ended.get(name)) if stream else ()
         for output in outputs:
             segment = output.segmenter.segment(segment_name) if output is not None else None
             if output is None or segment is None:
                 continue
-            session = self._sessions.get(request.query.get("s", ""))
-            if session is not None and session.stream is stream:
+            if session is not None:
                 session.asked_at = request.arrived
                 if request.method == "GET":
                     session.took(segment, request.arrived)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, cast
 import httptools
 
 from flux.bridges.http.request import Request
-from flux.bridges.http.response import CORS, PREFLIGHT, Header, head, text_body
+from flux.bridges.http.response import CHALLENGE, CORS, PREFLIGHT, Header, head, text_body
 from flux.net.sink import TransportSink
 
 if TYPE_CHECKING:
@@ -223,9 +223,11 @@ class HttpConnection(asyncio.Protocol):
             self._transport.close()
 
     def refuse(self, status: int, reason: str, headers: Sequence[Header] = ()) -> None:
-        """Answer with a status and its stable reason; counted by reason."""
+        """Answer with a status and its stable reason; counted by reason. 401 asks to log in."""
         self._server.count(reason)
         fields = [*CORS, *headers, ("Content-Type", "text/plain; charset=utf-8")]
+        if status == 401:
+            fields.append(CHALLENGE)
         self.respond(status, [*fields, ("Cache-Control", "no-store")], text_body(status, reason))
 
     def fail(self, status: int, reason: str) -> None:

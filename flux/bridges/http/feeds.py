@@ -7,7 +7,7 @@ from itertools import count
 
 from flux.base.errors import PeerError
 from flux.bridges.http.connection import HttpConnection
-from flux.bridges.http.request import Request
+from flux.bridges.http.request import Request, is_stream_name
 from flux.bridges.http.response import CORS, Header
 from flux.core.admission import Admission, Verdict
 from flux.core.scheduler import LoopScheduler
@@ -174,6 +174,9 @@ class HttpFeedReader:
         if not verdict.allowed:
             self._refuse(verdict.status, verdict.reason)
             return
+        if self._bridge.router.lookup(name) is None:  # only now: names are not told to everybody
+            self._refuse(404, "stream-not-found")
+            return
         try:
             lease = self._bridge.router.open(
                 name, self.stream_ready, self.stream_failed, self._arrived
@@ -278,15 +281,26 @@ class HttpFeedBridge:
         if not request.path.endswith(suffix) or len(request.path) <= len(suffix) + 1:
             return False
         name = request.path[1 : -len(suffix)]
-        if self.router.lookup(name) is None:
+        if not is_stream_name(name):
             connection.refuse(404, "stream-not-found")
         elif request.query.get("start", self.options.start) not in STARTS:
             connection.refuse(400, "unknown-start")
         elif request.method == "HEAD":
-            connection.respond_head(self.stream_headers)
+            self._answer_head(name, request, connection)
         else:
             self._open(name, request, connection)
         return True
+
+    def _answer_head(self, name: str, request: Request, connection: HttpConnection) -> None:
+        def decided(verdict: Verdict) -> None:
+            if not verdict.allowed:
+                connection.refuse(verdict.status, verdict.reason)
+            elif self.router.lookup(name) is None:
+                connection.refuse(404, "stream-not-found")
+            else:
+                connection.respond_head(self.stream_headers)
+
+        self._admission.permit(request.to_read(name, self.kind.protocol, ""), decided)
 
     def _open(self, name: str, request: Request, connection: HttpConnection) -> None:
         number = f"{self.kind.protocol}-{next(self._numbers)}"

@@ -5,7 +5,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from urllib.parse import parse_qsl, unquote
 
-from flux.core.admission import READ, AccessRequest
+from config.names import check_stream_name
+from flux.core.admission import READ, TOKEN_KEYS, AccessRequest
 
 MAX_QUERY_FIELDS = 64
 MAX_USER_AGENT = 256  # characters kept
@@ -49,8 +50,9 @@ class Request:
         return self.headers.get("user-agent", "")[:MAX_USER_AGENT]
 
     def to_read(self, stream: str, protocol: str, session: str) -> AccessRequest:
-        """This request as the wish to read a stream; Basic credentials are taken along."""
-        user, password = basic_credentials(self.headers.get("authorization", ""))
+        """This request as the wish to read a stream, with the credentials that it carries."""
+        authorization = self.headers.get("authorization", "")
+        user, password = basic_credentials(authorization)
         return AccessRequest(
             READ,
             stream,
@@ -61,7 +63,21 @@ class Request:
             user=user,
             password=password,
             session=session,
+            token=bearer_token(authorization) or self._query_token(),
         )
+
+    def _query_token(self) -> str:
+        """The token of a player that can send no headers."""
+        return next((self.query[key] for key in TOKEN_KEYS if key in self.query), "")
+
+
+def is_stream_name(name: str) -> bool:
+    """Whether a stream may be called like this: nobody is asked about anything else."""
+    try:
+        check_stream_name(name)
+    except ValueError:
+        return False
+    return True
 
 
 def basic_credentials(authorization: str) -> tuple[str, str]:
@@ -75,3 +91,9 @@ def basic_credentials(authorization: str) -> tuple[str, str]:
         return "", ""
     user, _, password = text.partition(":")
     return user, password
+
+
+def bearer_token(authorization: str) -> str:
+    """The token of a Bearer header field (RFC 6750 section 2.1); empty if it is none."""
+    scheme, _, token = authorization.partition(" ")
+    return token.strip() if scheme.lower() == "bearer" else ""

@@ -17,6 +17,8 @@ PREFLIGHT: tuple[Header, ...] = (
     ("Access-Control-Max-Age", "86400"),
     ("Allow", "GET, HEAD, OPTIONS"),
 )
+# RFC 7617; one realm for all paths, so that a browser asks its user once for the whole server.
+CHALLENGE: Header = ("WWW-Authenticate", 'Basic realm="FLUX", charset="UTF-8"')
 
 
 def head(status: int, headers: Sequence[Header], *, length: int | None, keep_alive: bool) -> bytes:

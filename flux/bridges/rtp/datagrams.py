@@ -13,6 +13,7 @@ sent meanwhile is appended there. Once that is empty, and the shared queue too, 
 """
 
 from collections import deque
+from collections.abc import Iterable
 from typing import Protocol
 
 from flux.net.udp_send import Run, make_runs
@@ -94,14 +95,11 @@ class DatagramFanout:
         """How many there are."""
         return len(self._in_step) + len(self._joining)
 
-    def attach(
-        self, reader: DatagramReader, start: list[tuple[int, list[bytes]]], *, waiting: bool
-    ) -> None:
-        """Add a reader that begins with these packets, or at the next key frame."""
-        for track, packets in start:
-            if track in reader.tracks:
-                for run in make_runs(track, packets, JOIN_PACKETS):
-                    reader.keep(run)
+    def attach(self, reader: DatagramReader, start: Iterable[Run], *, waiting: bool) -> None:
+        """Add a reader that begins with these runs, or at the next key frame."""
+        for run in start:
+            if run.track in reader.tracks:
+                reader.keep(run)
         reader.waiting = waiting
         if reader.backlog or waiting or self._is_sending:
             self._joining[reader] = None

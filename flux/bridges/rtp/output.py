@@ -6,7 +6,12 @@ from dataclasses import dataclass
 from weakref import WeakValueDictionary
 
 from flux.base.errors import PeerError
-from flux.bridges.rtp.datagrams import DatagramFanout, DatagramReader, DatagramTarget
+from flux.bridges.rtp.datagrams import (
+    JOIN_PACKETS,
+    DatagramFanout,
+    DatagramReader,
+    DatagramTarget,
+)
 from flux.bridges.rtp.packer import (
     FRAME_HEADER_BYTES,
     RTP_HEADER_BYTES,
@@ -15,16 +20,18 @@ from flux.bridges.rtp.packer import (
     rtp_tracks,
     split_frames,
 )
+from flux.net.udp_send import Run, make_runs
 from media.events import ReaderSkipped
 from media.feed import Feed
 from media.feed_log import Chunk
-from media.feed_reader import START_GOP, START_KEY, FeedReader, Scheduler, Sink
+from media.feed_reader import START_GOP, START_KEY, FeedReader, Scheduler, Sink, Variant
 from media.frame import Frame
 from media.stream import Emit, Stream
 from media.track import Track
 
 Closer = Callable[[str], None]  # hears the reason
 
+KEEP_CUT = 2.0  # seconds that the log is kept as runs, too
 OUTPUT = "rtp"  # key in `Stream.outputs`
 _RANDOM = random.SystemRandom()
 
@@ -57,7 +64,7 @@ class RtpOutput:
         """Raises PeerError `no-playable-track`."""
         self._stream = stream
         self._emit = emit
-        self.tracks = rtp_tracks(stream.tracks, _RANDOM.getrandbits)
+        self.tracks = rtp_tracks(stream.tracks, _RANDOM.getrandbits, self._unit_dropped)
         self._note_dropped(stream.tracks)
         if not self.tracks:
             raise PeerError("no-playable-track", 415, stream.name)
@@ -72,6 +79,8 @@ class RtpOutput:
         self._holds: dict[Hold, None] = {}
         self._maps: WeakValueDictionary[tuple[int | None, ...], ChannelMap] = WeakValueDictionary()
         self._by_track = {track.track: track.index for track in self.tracks}
+        self._scheduler = scheduler
+        self._cut: dict[int, tuple[Chunk, list[Run]]] = {}  # by identity: the log's, as runs
         self.closed = False
 
     # -- for the stream ----------------------------------------------------------------------
@@ -155,11 +164,19 @@ class RtpOutput:
         self.close_if_unused()
 
     def attach_stream(
-        self, sink: Sink, channels: Mapping[int, int], start: str = START_GOP
+        self,
+        sink: Sink,
+        channels: Mapping[int, int],
+        start: str = START_GOP,
+        variant: Variant | None = None,
     ) -> FeedReader:
-        """Add a reader of interleaved frames; `channels`: by track index, that of its RTP."""
+        """Add a reader of interleaved frames; `channels`: by track index, that of its RTP.
+
+        `variant` dresses the frames for this reader alone, channels included.
+        """
+        if variant is not None:
+            return self.feed.attach(sink, start, variant)
         wanted = tuple(channels.get(track.index) for track in self.tracks)
-        variant = None
         if wanted != tuple(2 * track.index for track in self.tracks):
             variant = self._maps.get(wanted)
             if variant is None:
@@ -175,7 +192,7 @@ class RtpOutput:
     ) -> DatagramReader:
         """Add a reader of datagrams; `on_closed(reason)` when the output ends it."""
         reader = DatagramReader(target, tracks)
-        first = self._first_packets(start)
+        first = self._first_runs(start)
         has_video = any(self.feed.is_video(self.tracks[index].track) for index in tracks)
         is_waiting = not first and start in (START_GOP, START_KEY) and has_video
         self.datagrams.attach(reader, first, waiting=is_waiting)
@@ -208,6 +225,22 @@ class RtpOutput:
         chunks: list[Chunk] = self.feed.first_chunks(start)
         return [each for chunk in chunks for each in split_frames(chunk.data)]
 
+    def _first_runs(self, start: str) -> list[Run]:
+        """What a joiner begins with, cut once for all who join within a second or so."""
+        before, self._cut = self._cut, {}
+        for chunk in self.feed.first_chunks(start):
+            known = before.get(id(chunk))
+            if known is None:
+                parts = split_frames(chunk.data)
+                known = chunk, [r for index, p in parts for r in make_runs(index, p, JOIN_PACKETS)]
+            self._cut[id(chunk)] = known
+        if self._cut and not before:
+            self._scheduler.call_later(KEEP_CUT, self._forget_cut)
+        return [run for _, runs in self._cut.values() for run in runs]
+
+    def _forget_cut(self) -> None:
+        self._cut = {}
+
     def _is_more(self, tracks: tuple[Track, ...]) -> bool:
         """Whether there is a track that RTP can carry and that has no place here yet."""
         return len(rtp_tracks(tracks, lambda _bits: 0)) != len(self.tracks)
@@ -217,6 +250,9 @@ class RtpOutput:
         for track in tracks:
             if track not in carried:
                 self._stream.note_dropped_track(self.name, track)
+
+    def _unit_dropped(self, reason: str) -> None:
+        self._stream.drops[reason] += 1
 
     def _leave(self) -> None:
         if self._stream.outputs.get(self.name) is self:

@@ -11,9 +11,11 @@ from collections.abc import Callable, Sequence
 from struct import Struct
 
 from flux.base.units import rescale
+from media.codecs.av1 import Av1Parameters
 from media.codecs.h264 import H264Parameters
 from media.codecs.h265 import H265Parameters
 from media.frame import Frame
+from media.payloads.base import DropCallback
 from media.payloads.encodings import Encoding, encoding_for
 from media.payloads.formats import packetizer_for
 from media.track import Track
@@ -30,6 +32,10 @@ MASK_16, MASK_32 = 0xFFFF, 0xFFFF_FFFF
 INTERLEAVED = Struct("!BBHBBHII")
 FRAME_HEADER_BYTES = 4
 RTP_HEADER_BYTES = 12
+
+
+def _ignore(reason: str) -> None:
+    """Nobody wants to know."""
 
 
 class RtpOutTrack:
@@ -54,7 +60,12 @@ class RtpOutTrack:
     )
 
     def __init__(
-        self, index: int, track: Track, encoding: Encoding, random_bits: Callable[[int], int]
+        self,
+        index: int,
+        track: Track,
+        encoding: Encoding,
+        random_bits: Callable[[int], int],
+        on_drop: DropCallback,
     ) -> None:
         self.index = index
         self.track = track
@@ -65,7 +76,7 @@ class RtpOutTrack:
         self.ssrc = random_bits(32)
         self.sequence = random_bits(16)  # of the next packet
         self.timestamp_offset = random_bits(32)
-        self.packetize = packetizer_for(track.codec, MAX_PAYLOAD_BYTES).packetize
+        self.packetize = packetizer_for(track.codec, MAX_PAYLOAD_BYTES, on_drop).packetize
         self.packets = 0  # all that were made
         self.octets = 0  # of their payloads
         # The last frame: its instant in NTP and in RTP, and when it came.
@@ -76,14 +87,19 @@ class RtpOutTrack:
 
 
 def rtp_tracks(
-    tracks: Sequence[Track], random_bits: Callable[[int], int]
+    tracks: Sequence[Track],
+    random_bits: Callable[[int], int],
+    on_drop: DropCallback = _ignore,
 ) -> tuple[RtpOutTrack, ...]:
-    """The tracks that RTP has a format for, numbered."""
+    """The tracks that RTP has a format for, numbered.
+
+    `on_drop` hears the reason of each unit that its format cannot carry.
+    """
     found: list[RtpOutTrack] = []
     for track in tracks:
         encoding = encoding_for(track)
         if encoding is not None:
-            found.append(RtpOutTrack(len(found), track, encoding, random_bits))
+            found.append(RtpOutTrack(len(found), track, encoding, random_bits, on_drop))
     return tuple(found)
 
 
@@ -151,6 +167,8 @@ def with_parameters(frame: Frame) -> tuple[bytes, ...]:
             return (*sets.sps, *sets.pps, *frame.payload)
         case H265Parameters() as sets:
             return (*sets.vps, *sets.sps, *sets.pps, *frame.payload)
+        case Av1Parameters() as sets:
+            return (sets.obu, *frame.payload)
         case _:
             return frame.payload
 

@@ -1,6 +1,7 @@
 """One RTP track in: its receiver, its depacketizer, its reports, joined to a publisher."""
 
 from collections.abc import Callable, Sequence
+from struct import Struct
 from typing import Protocol
 
 from flux.base.errors import WireError
@@ -11,10 +12,12 @@ from media.payloads.base import Unit
 from media.track import Track
 from protocols.rtcp import Goodbye, ReceiverReporter, SenderReport, parse_compound
 from protocols.rtp import Reception, RtpReceiver
+from protocols.rtp.packet import HEADER_BYTES
 
 FAR_REPORT = 60.0  # seconds: a sender report this far from the media is not about it
 REPORT_STEP = 0.5  # seconds by which NTP and media time may disagree from report to report ...
 REPORT_DRIFT = 0.05  # ... plus this part of the time between them
+TIMESTAMP_SSRC = Struct("!II")  # at offset 4 of a packet, RFC 3550 section 5.1
 
 
 class UnitPublisher(Protocol):
@@ -94,6 +97,8 @@ class RtpTrackReceiver:
 
     def receive(self, packets: Sequence[bytes], now: float) -> None:
         """Take RTP packets in the order they came."""
+        if self._pending_report is not None and self._receiver.ssrc is None:
+            self._announce(packets, now)
         self._receiver.receive(packets, now)
         if self._pending_report is not None:
             self._use_pending_report(now)
@@ -169,6 +174,17 @@ class RtpTrackReceiver:
         if ssrc is None:
             self._pending_report = report
         else:
+            self._use_report(report, now)
+
+    def _announce(self, packets: Sequence[bytes], now: float) -> None:
+        """Use the report that came before the first packet before its unit is placed in time."""
+        report, first = self._pending_report, packets[0] if packets else b""
+        if report is None or len(first) < HEADER_BYTES:
+            return
+        timestamp, ssrc = TIMESTAMP_SSRC.unpack_from(first, 4)
+        if ssrc == report.ssrc:
+            self._pending_report = None
+            self._receiver.seed_timestamp(timestamp)
             self._use_report(report, now)
 
     def _use_pending_report(self, now: float) -> None:

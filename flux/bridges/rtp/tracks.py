@@ -42,8 +42,10 @@ class SessionTracks:
     refused: tuple[RefusedMedia, ...]
 
 
-def tracks_from_sdp(session: SessionDescription) -> SessionTracks:
+def tracks_from_sdp(session: SessionDescription, *, is_secure: bool = False) -> SessionTracks:
     """Sort the media sections of a description into tracks and refused ones.
+
+    `is_secure`: sections of SRTP are taken too, since their keys came through TLS.
 
     Reasons: `sdp-not-rtp`, `sdp-secure-rtp`, `sdp-inactive`, `sdp-back-channel`,
     `sdp-no-payload-type`, `sdp-no-encoding` (a dynamic payload type without rtpmap),
@@ -54,18 +56,18 @@ def tracks_from_sdp(session: SessionDescription) -> SessionTracks:
     refused: list[RefusedMedia] = []
     for index, media in enumerate(session.media):
         try:
-            _check_transport(media, session)
+            _check_transport(media, session, is_secure)
             tracks.append(_track(index, media))
         except WireError as error:
             refused.append(RefusedMedia(index, media.kind, error.reason, error.detail))
     return SessionTracks(tuple(tracks), tuple(refused))
 
 
-def _check_transport(media: MediaDescription, session: SessionDescription) -> None:
+def _check_transport(media: MediaDescription, session: SessionDescription, is_secure: bool) -> None:
     protocol = media.protocol.upper()
     if not protocol.startswith("RTP/"):
         raise WireError("sdp-not-rtp", media.protocol)
-    if "SAVP" in protocol:
+    if "SAVP" in protocol and not is_secure:
         raise WireError("sdp-secure-rtp", media.protocol)
     if media.direction == "inactive":
         raise WireError("sdp-inactive")

@@ -13,14 +13,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from email.utils import formatdate
 from hashlib import blake2b
-from urllib.parse import urlencode
 
 from flux.base.errors import PeerError
 from flux.bridges.http.connection import HttpConnection
-from flux.bridges.http.request import Request
+from flux.bridges.http.request import Request, is_stream_name
 from flux.bridges.http.response import CORS, Header
 from flux.bridges.snapshot.darkroom import Darkroom, DarkroomOptions, Job
-from flux.core.admission import ALLOWED, READ, AccessRequest, Answer, Verdict
+from flux.core.admission import Gate, Verdict, admit_all
 from flux.core.children import Children
 from media.announcement import announce
 from media.events import StreamDeleted
@@ -36,14 +35,6 @@ CODECS = (H264, H265)
 MAX_WAITING = 256  # requests that may wait for a picture
 POLL = 0.1  # seconds between looks for a stream's first key frame
 RETRY: tuple[Header, ...] = (("Retry-After", "2"),)
-
-Admit = Callable[[AccessRequest, Answer], None]
-
-
-def admit_all(request: AccessRequest, answer: Answer) -> None:
-    """The gate of a server without gates."""
-    del request
-    answer(ALLOWED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +114,7 @@ class SnapshotBridge:
         router: Router,
         children: Children,
         options: SnapshotOptions | None = None,
-        admit: Admit = admit_all,
+        admit: Gate = admit_all,
         now: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = time.time,
     ) -> None:
@@ -135,6 +126,7 @@ class SnapshotBridge:
         self._shelf = Shelf(self._options.kept_pictures, self._options.kept_bytes)
         self._waiting: dict[tuple[str, str], list[_Ask]] = {}  # by stream and entity tag
         self._asks: set[_Ask] = set()
+        self._admitted: set[_Ask] = set()  # of them: whoever is refused late holds up nobody
         self._broken: dict[str, tuple[bytes, str]] = {}  # by stream: key frame without a picture
         self.darkroom = Darkroom(children, self._options.darkroom)
 
@@ -146,18 +138,18 @@ class SnapshotBridge:
             return False
         name = request.path[1 : -len(SUFFIX)]
         width = _width(request.query.get("w"))
-        if self._router.find(name) is None:
+        if not is_stream_name(name):
             connection.refuse(404, "stream-not-found")
         elif width is None:
             connection.refuse(400, "snapshot-width")
-        elif len(self._asks) >= MAX_WAITING:
-            connection.refuse(503, "snapshot-busy", RETRY)
         else:
             may_start = request.query.get("start") == "1"
             ask = _Ask(request, connection, name, width, may_start)
             self._asks.add(ask)
             connection.on_lost = lambda _reason: self._over(ask)
-            self._admit(_access(ask), lambda verdict: self._judged(ask, verdict))
+            self._admit(
+                request.to_read(name, PROTOCOL, ""), lambda verdict: self._judged(ask, verdict)
+            )
         return True
 
     def stream_deleted(self, event: StreamDeleted) -> None:
@@ -179,6 +171,10 @@ class SnapshotBridge:
         if not verdict.allowed:
             self._refuse(ask, verdict.reason, verdict.status)
             return
+        if len(self._admitted) >= MAX_WAITING:
+            self._refuse(ask, "snapshot-busy", 503)
+            return
+        self._admitted.add(ask)
         stream = self._router.find(ask.stream)
         if stream is None:
             self._refuse(ask, "stream-not-found", 404)
@@ -316,6 +312,7 @@ class SnapshotBridge:
         ask.is_over = True
         ask.connection.on_lost = None
         self._asks.discard(ask)
+        self._admitted.discard(ask)
         if ask.lease is not None:
             ask.lease.close()
 
@@ -348,18 +345,6 @@ def _width(text: str | None) -> int | None:
         return 0
     valid = text.isascii() and text.isdigit() and len(text) < 6
     return int(text) if valid and int(text) in WIDTHS else None
-
-
-def _access(ask: _Ask) -> AccessRequest:
-    request = ask.request
-    return AccessRequest(
-        READ,
-        ask.stream,
-        PROTOCOL,
-        request.address,
-        query=urlencode(request.query),
-        user_agent=request.headers.get("user-agent", ""),
-    )
 
 
 def _identity(stream: str, frame: Frame) -> bytes:

@@ -28,11 +28,13 @@ class Transport(StrEnum):
     AUTO = "auto"
     TCP = "tcp"
     UDP = "udp"
+    MULTICAST = "multicast"
+    HTTP = "http"
 
 
 def probe(
     url: Annotated[
-        str, typer.Argument(metavar="URL", help="rtsp://, or http(s):// of HTTP-FLV or HLS.")
+        str, typer.Argument(metavar="URL", help="rtsp(s)://, or http(s):// of HTTP-FLV or HLS.")
     ],
     seconds: Annotated[
         float,
@@ -41,8 +43,15 @@ def probe(
         ),
     ] = 10.0,
     transport: Annotated[
-        Transport, typer.Option(help="How RTP comes over RTSP; auto is TCP, then UDP.")
+        Transport,
+        typer.Option(help="How RTP comes over RTSP; auto is TCP, then UDP; http is a tunnel."),
     ] = Transport.AUTO,
+    fingerprint: Annotated[
+        str, typer.Option(metavar="SHA256", help="The certificate that rtsps:// has to show.")
+    ] = "",
+    interface: Annotated[
+        str, typer.Option(metavar="NAME", help="Where multicast groups are joined.")
+    ] = "",
     as_json: JsonOption = False,
 ) -> None:
     """Read a stream as a player would, and measure it; Ctrl-C ends it early."""
@@ -54,9 +63,12 @@ def probe(
     from flux.cli.probe.view import render
 
     try:
-        reader = probe_for(url, ProbeOptions(transport.value))
+        options = ProbeOptions(transport.value, fingerprint, interface)
+        reader = probe_for(url, options)
     except ProbeFailed as error:
-        raise typer.BadParameter(str(error).removeprefix("url: "), param_hint="URL") from None
+        hint = "--fingerprint" if error.reason == "fingerprint" else "URL"
+        text = str(error).removeprefix(f"{error.reason}: ")
+        raise typer.BadParameter(text, param_hint=hint) from None
     _silence()
     board = Board(hide_credentials(url))
     failure = ""

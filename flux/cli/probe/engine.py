@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 
 from flux.cli.probe.figures import Board
 
-TRANSPORTS = ("auto", "tcp", "udp")
+TRANSPORTS = ("auto", "tcp", "udp", "multicast", "http")
 
 
 class ProbeFailed(Exception):
@@ -23,6 +23,8 @@ class ProbeOptions:
     """What the command line says."""
 
     transport: str = "auto"  # of RTSP
+    fingerprint: str = ""  # of the certificate of rtsps://, SHA-256 in hex
+    interface: str = ""  # that joins multicast groups
     timeout: float = 10.0  # seconds without a byte
 
 
@@ -55,6 +57,7 @@ def _http(url: str, options: ProbeOptions) -> Probe:
 
 PROBES: dict[str, Callable[[str, ProbeOptions], Probe]] = {
     "rtsp": _rtsp,
+    "rtsps": _rtsp,
     "http": _http,
     "https": _http,
 }

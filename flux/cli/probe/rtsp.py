@@ -4,10 +4,12 @@ import asyncio
 import random
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 
 from flux.base.errors import PeerError, WireError
 from flux.bridges.rtp.receiver import RtpSessionReceiver
-from flux.bridges.rtsp.pull import MAX_REDIRECTS, PullRun
+from flux.bridges.rtsp.pull import MAX_REDIRECTS
+from flux.bridges.rtsp.pull_run import PullRun
 from flux.cli.probe.engine import ProbeFailed, ProbeOptions
 from flux.cli.probe.figures import Board, TrackMeter
 from media.codecs.tracker import ParameterTracker, tracker_for
@@ -15,9 +17,8 @@ from media.frame import NO_TIME
 from media.publisher import Publisher
 from media.stream import Stream, StreamOptions
 from media.track import Track, TrackDescription
-from protocols.rtsp import events
 from protocols.rtsp.auth import Authenticator
-from protocols.rtsp.options import PullOptions, TransportChoice
+from protocols.rtsp.options import PullOptions, TransportChoice, fingerprint_of
 from protocols.rtsp.url import Url
 
 
@@ -61,18 +62,6 @@ class Gauge(Publisher):
         self._board.notes[reason] += count
 
 
-class ProbeRun(PullRun):
-    """A pull that remembers how its media comes."""
-
-    is_udp = False
-
-    def on_event(self, event: events.Event) -> None:
-        """Take an event of the client."""
-        if isinstance(event, events.TracksReady):
-            self.is_udp = event.is_udp
-        super().on_event(event)
-
-
 class RtspProbe:
     """Reads an RTSP URL."""
 
@@ -81,8 +70,14 @@ class RtspProbe:
             self._url = Url.parse(url)
         except WireError as error:
             raise ProbeFailed("url", error.reason) from None
+        try:
+            fingerprint = fingerprint_of(options.fingerprint)
+        except WireError as error:
+            raise ProbeFailed("fingerprint", "expected 64 hex digits") from error
         self._options = PullOptions(
             transport=TransportChoice(options.transport),
+            fingerprint=fingerprint,
+            interface=options.interface,
             connect_timeout=options.timeout,
             request_timeout=options.timeout,
             media_timeout=options.timeout,
@@ -110,7 +105,7 @@ class RtspProbe:
     async def run(self, board: Board) -> str:
         """Read until cancelled, or until the server ends it."""
         self._board = board
-        board.protocol = "rtsp"
+        board.protocol = self._url.scheme
         url = self._url
         for _ in range(MAX_REDIRECTS + 1):
             reason, location = await self._play(url, board)
@@ -126,17 +121,20 @@ class RtspProbe:
 
     async def _play(self, url: Url, board: Board) -> tuple[str, str]:
         """One connection; answers why it ended and where it is to go on, if anywhere."""
-        # The credentials of the first URL stay with its host.
-        owner = url if url.username or url.host != self._url.host else self._url
+        # The credentials of the first URL stay with its host, and what came by TLS in TLS.
+        is_own = url.host == self._url.host and (url.is_secure or not self._url.is_secure)
+        owner = url if url.username or not is_own else self._url
+        options = self._options if is_own else replace(self._options, fingerprint=b"")
         chance = random.SystemRandom()
         cnonce = f"{chance.getrandbits(64):016x}"
         authenticator = Authenticator(owner.username, owner.password, cnonce)
 
         def playing() -> None:
             self._receiver = run.receiver
-            board.transport = "udp" if run.is_udp else "tcp"
+            is_tunnel = self._options.transport is TransportChoice.HTTP
+            board.transport = "http" if is_tunnel else run.way.name.lower()
 
-        run = ProbeRun("probe", url, self._options, authenticator, self, playing, chance)
+        run = PullRun("probe", url, options, authenticator, self, playing, chance)
         try:
             await run.connect()
         except PeerError as error:

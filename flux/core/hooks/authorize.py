@@ -5,28 +5,27 @@
     another status, no answer        refused with 503, since a later attempt may be let in
 
 Nothing is remembered: each reader and each publisher is asked for anew. Only so many questions are
-under way at a time; others wait within their own timeout, and beyond `MAX_WAITING` are refused.
+under way at a time; others wait within their own timeout, and beyond a bound are refused.
 """
 
-import asyncio
 import json
 import logging
-from functools import partial
 
 from config.hooks import AuthorizeSection
-from flux.base.errors import PeerError
 from flux.core.admission import ALLOWED, AccessRequest, Answer, Verdict
+from flux.core.hooks import questions
 from flux.core.hooks.post import TIMEOUT, Poster, headers_of, is_success
+from flux.core.hooks.questions import Content, Outcome, Questions
 from flux.core.hooks.timing import Timing, format_time
 
 EVENT = "authorize"
-MAX_WAITING = 2000  # questions, those under way included
 DENIALS = (401, 403)
 
 BUSY = Verdict(False, "authorize-busy", 503)
 FAILED = Verdict(False, "authorize-failed", 503)
 TIMED_OUT = Verdict(False, "authorize-timeout", 503)
 STOPPING = Verdict(False, "server-stopping", 503)
+SILENT = {questions.BUSY: BUSY, questions.STOPPING: STOPPING, TIMEOUT: TIMED_OUT}
 
 log = logging.getLogger(__name__)
 
@@ -36,77 +35,52 @@ class AuthorizeGate:
 
     def __init__(self, section: AuthorizeSection, poster: Poster, timing: Timing) -> None:
         self._section = section
-        self._poster = poster
         self._timing = timing
-        self._turns = asyncio.Semaphore(section.concurrency)
-        self._tasks: set[asyncio.Task[Verdict]] = set()
-        self._is_closed = False
-        self.asked = 0
+        self._questions = Questions(
+            poster,
+            section.url.reveal() if section.url is not None else "",
+            name=EVENT,
+            timeout=section.timeout,
+            concurrency=section.concurrency,
+        )
         self.allowed = 0
         self.denied = 0  # by the service
         self.failed = 0  # without a clear answer
 
+    @property
+    def asked(self) -> int:
+        """Questions that the service was sent."""
+        return self._questions.asked
+
     def __call__(self, request: AccessRequest, answer: Answer) -> None:
         """Ask, unless this action is let in unasked."""
-        section = self._section
-        if section.url is None or request.action not in section.on:
+        if self._section.url is None or request.action not in self._section.on:
             answer(ALLOWED)
-        elif self._is_closed:
-            answer(STOPPING)
-        elif len(self._tasks) >= MAX_WAITING:
-            self.failed += 1
-            answer(BUSY)
-        else:
-            task = asyncio.get_running_loop().create_task(
-                self._ask(request, section.url.reveal()), name=EVENT
-            )
-            self._tasks.add(task)
-            task.add_done_callback(partial(self._asked, answer))
+            return
+        self._questions.ask(
+            lambda: self._content(request), lambda outcome: answer(self._judge(outcome))
+        )
 
     async def close(self) -> None:
         """Refuse all who wait."""
-        self._is_closed = True
-        tasks = tuple(self._tasks)
-        for task in tasks:
-            task.cancel()
-        if tasks:
-            await asyncio.wait(tasks)
+        await self._questions.close()
 
-    def _asked(self, answer: Answer, task: "asyncio.Task[Verdict]") -> None:
-        self._tasks.discard(task)
-        if task.cancelled():
-            answer(STOPPING)
-        elif (error := task.exception()) is not None:
-            log.error("the service could not be asked", exc_info=error)
-            self.failed += 1
-            answer(FAILED)
-        else:
-            answer(task.result())
-
-    async def _ask(self, request: AccessRequest, url: str) -> Verdict:
-        timeout = self._section.timeout
-        try:
-            async with asyncio.timeout(timeout), self._turns:
-                self.asked += 1
-                status = await self._post(request, url, timeout)
-        except TimeoutError:  # the time for a turn and for the answer together
-            return self._fail(TIMED_OUT, TIMEOUT)
-        except PeerError as error:
-            return self._fail(TIMED_OUT if error.reason == TIMEOUT else FAILED, error.reason)
-        if is_success(status):
+    def _judge(self, outcome: Outcome) -> Verdict:
+        if is_success(outcome.status):
             self.allowed += 1
             return ALLOWED
-        if status in DENIALS:
+        if outcome.status in DENIALS:
             self.denied += 1
-            return Verdict(False, "access-denied", status)
-        return self._fail(FAILED, f"status {status}")
-
-    def _fail(self, verdict: Verdict, detail: str) -> Verdict:
-        self.failed += 1
-        log.warning("%s: %s: %s", verdict.reason, self._section.url, detail)
+            return Verdict(False, "access-denied", outcome.status)
+        verdict = SILENT.get(outcome.reason, FAILED)
+        if verdict is not STOPPING:
+            self.failed += 1
+        if verdict is not STOPPING and verdict is not BUSY:
+            detail = outcome.reason or f"status {outcome.status}"
+            log.warning("%s: %s: %s", verdict.reason, self._section.url, detail)
         return verdict
 
-    async def _post(self, request: AccessRequest, url: str, timeout: float) -> int:
+    def _content(self, request: AccessRequest) -> Content:
         timing = self._timing
         wall = timing.wall()
         number = timing.make_id()
@@ -126,5 +100,4 @@ class AuthorizeGate:
         }
         body = json.dumps(values).encode()
         secret = self._section.secret.get_secret_value()
-        headers = headers_of(EVENT, number, int(wall), body, secret)
-        return await self._poster.post(url, body, headers, timeout)
+        return body, headers_of(EVENT, number, int(wall), body, secret)

@@ -62,9 +62,26 @@ class Poster:
             timeout=ClientTimeout(total=None),
         )
 
-    async def post(self, url: str, body: bytes, headers: dict[str, str], timeout: float) -> int:
-        """The status of the answer, which comes within `timeout` seconds; else `PeerError`."""
-        from aiohttp import ClientConnectionError, ClientConnectorError, ClientError
+    async def post(
+        self,
+        url: str,
+        body: bytes,
+        headers: dict[str, str],
+        timeout: float,
+        fingerprint: str = "",
+    ) -> int:
+        """The status of the answer, which comes within `timeout` seconds; else `PeerError`.
+
+        With a `fingerprint` (SHA-256, hexadecimal) the certificate must be this one, whoever issued
+        it and for whatever name.
+        """
+        from aiohttp import (
+            ClientConnectionError,
+            ClientConnectorError,
+            ClientError,
+            Fingerprint,
+            ServerFingerprintMismatch,
+        )
 
         if self._session is None:
             raise PeerError(UNREACHABLE, detail="not open")
@@ -72,13 +89,17 @@ class Poster:
             async with (
                 asyncio.timeout(timeout),
                 self._session.post(
-                    url, data=body, headers=headers, allow_redirects=False
+                    url,
+                    data=body,
+                    headers=headers,
+                    allow_redirects=False,
+                    ssl=Fingerprint(bytes.fromhex(fingerprint)) if fingerprint else True,
                 ) as answer,
             ):
                 return answer.status
         except TimeoutError as error:
             raise PeerError(TIMEOUT) from error
-        except ClientConnectorError as error:
+        except (ClientConnectorError, ServerFingerprintMismatch) as error:
             raise PeerError(UNREACHABLE, detail=str(error)) from error
         except (ClientConnectionError, OSError) as error:
             raise PeerError(RESET, detail=str(error)) from error

@@ -59,6 +59,7 @@ async def test_one_session(api: ApiClient) -> None:
         "sent_bytes": 999,
         "received_bytes": 0,
         "dropped": 0,
+        "link": None,
     }
 
 

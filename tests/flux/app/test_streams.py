@@ -196,7 +196,7 @@ async def test_nothing_is_left_of_a_stream_that_a_pattern_made() -> None:
 
 async def test_names_that_are_none_make_no_streams_and_their_number_is_bounded() -> None:
     config = Config.model_validate(
-        {"streams": {"all": {"source": "testcard:"}}, "limits": {"pattern_streams": 3}}
+        {"streams": {"all": {"source": "testcard:"}}, "limits": {"undeclared_streams": 3}}
     )
     events: list[object] = []
     bus = Bus()

@@ -2,7 +2,7 @@
 
 import pytest
 
-from flux.core.admission import ALLOWED, AccessRequest, Admission, Answer, Verdict
+from flux.core.admission import ALLOWED, AccessRequest, Admission, Answer, Gate, Verdict
 from flux.core.limits import Limits, LimitsGate
 from media.events import ReaderRefused
 from media.router import Router
@@ -50,6 +50,39 @@ def test_a_late_answer_goes_on_and_a_second_one_changes_nothing() -> None:
     waiting[0](ALLOWED)
     waiting[0](REFUSED)
     assert verdicts == [ALLOWED]
+
+
+def test_limits_come_last_and_only_for_those_who_want_a_seat() -> None:
+    asked: list[str] = []
+    admission = Admission(lambda event: None)
+
+    def ask(name: str) -> Gate:
+        def gate(request: AccessRequest, answer: Answer) -> None:
+            asked.append(name)
+            answer(REFUSED if name == "limit" else ALLOWED)
+
+        return gate
+
+    admission.add_limit(ask("limit"))
+    admission.add(ask("access"))
+    admission.add(ask("hook"))
+    verdicts: list[Verdict] = []
+    admission.admit(REQUEST, verdicts.append)
+    admission.permit(REQUEST, verdicts.append)
+    assert asked == ["access", "hook", "limit", "access", "hook"]
+    assert verdicts == [REFUSED, ALLOWED]
+
+
+def test_quiet_refusals_and_those_of_no_stream_are_no_event() -> None:
+    events: list[object] = []
+    admission = Admission(events.append)
+    admission.add(lambda request, answer: answer(Verdict(False, "who", 401, is_quiet=True)))
+    verdicts: list[Verdict] = []
+    admission.admit(REQUEST, verdicts.append)
+    loud = Admission(events.append)
+    loud.add(lambda request, answer: answer(REFUSED))
+    loud.permit(AccessRequest("api", "", "api", "10.0.0.1"), verdicts.append)
+    assert (len(verdicts), events) == (2, [])
 
 
 class Viewer:

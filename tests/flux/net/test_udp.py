@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from flux.net.udp import UdpSocket, bind_pair
+from flux.net.udp import SharedUdpSocket, UdpSocket, bind_pair
 
 UDP_SEGMENT = 103
 Pair = tuple[UdpSocket, UdpSocket]
@@ -86,3 +86,31 @@ def test_send_reaches_the_host_and_failures_are_counted(pair: Pair, sender: sock
     assert sender.recvfrom(100) == (b"report", ("127.0.0.1", pair[1].port))
     pair[1].send(bytes(70_000), sender.getsockname()[1])
     assert pair[1].errors == 1
+
+
+def test_a_shared_socket_tells_senders_apart() -> None:
+    sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    sock.bind(("127.0.0.1", 0))
+    shared = SharedUdpSocket(sock, 65536)
+    senders = [socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(2)]
+    try:
+        for sender in senders:
+            sender.bind(("127.0.0.1", 0))
+            sender.settimeout(5.0)
+        for place in (0, 0, 1, 0):
+            senders[place].sendto(b"from %d" % place, ("127.0.0.1", shared.port))
+        assert select.select([shared.fileno()], [], [], 5.0)[0]
+        batches = shared.receive(1000.0)
+        heard = [(address[1], data) for _, address, datagrams in batches for data in datagrams]
+        ports = [sender.getsockname()[1] for sender in senders]
+        assert heard == [(ports[place], b"from %d" % place) for place in (0, 0, 1, 0)]
+        assert all(999.0 <= arrived <= 1000.0 for arrived, _, _ in batches)
+        assert not shared.is_clamped
+        shared.send(b"answer", batches[0][1])
+        assert senders[0].recvfrom(100) == (b"answer", ("127.0.0.1", shared.port))
+        shared.send(bytes(70_000), batches[0][1])
+        assert shared.errors == 1
+    finally:
+        shared.close()
+        for sender in senders:
+            sender.close()

@@ -57,7 +57,7 @@ BROKEN: list[tuple[str, bytes]] = [
     ("nal-length", swap(6, body("270100000000000003419a")(80))),
     ("nal-length", swap(6, body("2701000000000000")(80))),
     ("nal-length", swap(6, body("2701000000")(80))),
-    ("audio-codec", swap(5, tag(8, 50, b"\x2f\x01\x21"))),
+    ("audio-codec", swap(5, tag(8, 50, b"\x3f\x01\x21"))),
     ("audio-codec", swap(5, tag(8, 50, b"\xae\x01\x21"))),
     ("audio-codec", swap(5, tag(8, 50, b"\x91Opux\x00"))),
     ("metadata", swap(1, tag(18, 0, META[:-1] + b"\x08"))),

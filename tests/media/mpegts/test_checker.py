@@ -79,7 +79,8 @@ def sound(payload: bytes) -> bytes:
 
 FULL = pes(nals(AUD, SPS, PPS, IDR), 5_000, 2_000)
 H265 = PMT_BODY.replace("1be100", "24e100")
-AC3 = PMT_BODY.replace("0fe101", "81e101")
+UNKNOWN = PMT_BODY.replace("0fe101", "83e101")
+AC3 = PMT_BODY.replace("0fe101f000", "81e101f0060504" + b"AC-3".hex())
 
 BROKEN: list[tuple[str, bytes]] = [
     ("packet-size", GOOD + b"\x47"),
@@ -128,7 +129,9 @@ BROKEN: list[tuple[str, bytes]] = [
     ("parameter-sets", key(pes(nals(AUD, SPS, IDR), 5_000, 2_000))),
     ("random-access", key(FULL, 0)),
     ("random-access", following(pes(nals(AUD, SLICE), 8_000, 5_000), 0x40)),
-    ("stream-type", swap(1, section(0x1000, 0, AC3, table=2))),
+    ("stream-type", swap(1, section(0x1000, 0, UNKNOWN, table=2))),
+    ("sync-word", swap(1, section(0x1000, 0, AC3, table=2))),
+    ("registration", swap(1, section(0x1000, 0, AC3.replace("2d33", "2d34"), table=2))),
     ("adts", sound(pes(ADTS[:-1], 2_500, stream=0xC0))),
     ("adts", sound(pes(b"\xfe" + ADTS[1:], 2_500, stream=0xC0))),
     ("tables-missing", PAT),

@@ -9,6 +9,7 @@ from media.payloads.opus import (
     OpusDepacketizer,
     OpusPacketizer,
     fmtp_from_parameters,
+    multistream_from_fmtp,
     parameters_from_fmtp,
 )
 from tests.support.payloads import Drops, Packet, deliver, packets_of, without
@@ -55,3 +56,35 @@ def test_channels(fmtp: dict[str, str], channels: int) -> None:
     parameters = parameters_from_fmtp(fmtp)
     assert (parameters.sample_rate, parameters.channels) == (48000, channels)
     assert parameters_from_fmtp(fmtp_from_parameters(parameters)) == parameters
+
+
+SIX = {"channel_mapping": "0,4,1,2,3,5", "num_streams": "4", "coupled_streams": "2"}
+
+
+def test_more_than_two_channels() -> None:
+    parameters = multistream_from_fmtp(SIX, 6)
+    assert parameters is not None
+    assert (parameters.channels, parameters.stream_count, parameters.coupled_count) == (6, 4, 2)
+    assert fmtp_from_parameters(parameters) == SIX
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        {"channel_mapping": "0,1"},
+        {"channel_mapping": "0,1,2,3,4,x"},
+        {"channel_mapping": "0,1,2,3,4,300"},
+        {"channel_mapping": "0,1,2,3,4,-1"},
+        {"num_streams": ""},
+        {"num_streams": "-1"},
+        {"num_streams": "9" * 10_000},
+        {"coupled_streams": "5"},
+    ],
+)
+def test_a_mapping_that_does_not_fit(broken: dict[str, str]) -> None:
+    assert multistream_from_fmtp(SIX | broken, 6) is None
+
+
+@given(st.dictionaries(st.sampled_from(sorted(SIX)), st.text(max_size=20)), st.integers(0, 300))
+def test_any_description_is_read_or_refused(fmtp: dict[str, str], channels: int) -> None:
+    multistream_from_fmtp(fmtp, channels)

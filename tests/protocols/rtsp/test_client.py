@@ -10,7 +10,8 @@ import uvloop
 from flux.base.errors import PeerError
 from protocols.rtsp import events
 from protocols.rtsp.auth import Authenticator
-from protocols.rtsp.client import MAX_WRITE_BUFFER_BYTES, RtspClient
+from protocols.rtsp.client import RtspClient
+from protocols.rtsp.endpoint import MAX_UNSENT_BYTES
 from protocols.rtsp.options import PullOptions, TransportChoice
 from protocols.rtsp.url import Url
 from tests.support.rtsp_peer import Camera, CameraServer, frame, rtp
@@ -217,7 +218,7 @@ async def test_a_camera_that_does_not_read_is_given_up() -> None:
         await owner.client.connect()
         await owner.until(lambda: owner.is_playing)
         server.transports[0].pause_reading()
-        for _ in range(MAX_WRITE_BUFFER_BYTES * 64 // 60_000):
+        for _ in range(MAX_UNSENT_BYTES * 64 // 60_000):
             owner.client.send_rtcp(0, bytes(60_000))
         await owner.until_end()
         assert owner.end == "peer-not-reading"

@@ -13,8 +13,9 @@ from protocols.rtsp import events
 from protocols.rtsp.auth import Authenticator
 from protocols.rtsp.connection import MAX_EARLY_FRAMES, PullConnection
 from protocols.rtsp.options import PullOptions
+from protocols.rtsp.range import PlayRange
 from protocols.rtsp.states import State
-from protocols.rtsp.transport import PortPair
+from protocols.rtsp.transport import PortPair, Way
 from protocols.rtsp.url import Url
 from tests.support.rtsp_peer import Camera, frame, rtp
 
@@ -22,6 +23,10 @@ URL = "rtsp://u:secret@cam/live?x=1"
 CONTROLS = ("trackID=1", "trackID=2")
 PORTS = (PortPair(5000, 5001), PortPair(5002, 5003))
 RTP = rtp(1, 1, b"x")
+
+
+def way_of(ports: tuple[PortPair, ...]) -> Way:
+    return Way.UDP if ports else Way.TCP
 
 
 def authenticator(url: str = URL) -> Authenticator:
@@ -55,7 +60,7 @@ class Pull:
             while (event := self.machine.next_event()) is not None:
                 self.heard.append(event)
                 if isinstance(event, events.Described):
-                    self.machine.set_up(CONTROLS, "*", self.now, self.ports)
+                    self.machine.set_up(CONTROLS, "*", self.now, way_of(self.ports), self.ports)
             self.packets += self.machine.take_packets()
             data = self.machine.data_to_send()
             if not data:
@@ -206,14 +211,14 @@ def test_options_may_be_refused(status: int) -> None:
 def test_a_refused_transport_leaves_the_choice_to_the_owner(status: int) -> None:
     camera = Camera(statuses={"SETUP": [status]})
     pull = Pull(camera).start()
-    assert pull.heard[-1] == events.TransportRefused(status, False)
+    assert pull.heard[-1] == events.TransportRefused(status, Way.TCP)
     assert pull.machine.state.value == "described"
-    pull.machine.set_up(CONTROLS, "*", pull.now, PORTS)
+    pull.machine.set_up(CONTROLS, "*", pull.now, Way.UDP, PORTS)
     pull.pump()
     assert pull.machine.state is State.PLAYING
     assert camera.client_ports == [(5000, 5001), (5002, 5003)]
     ready = next(event for event in pull.heard if isinstance(event, events.TracksReady))
-    assert ready.is_udp
+    assert ready.way is Way.UDP
     assert [track.server_port for track in ready.tracks] == [PortPair(6970, 6971)] * 2
 
 
@@ -221,7 +226,7 @@ def test_a_server_that_chooses_another_transport_refuses_ours() -> None:
     pull = Pull(Camera())
     pull.cut = lambda data: [data.replace(b"RTP/AVP/TCP;", b"RTP/AVP;multicast;")]
     pull.start()
-    assert pull.heard[-1] == events.TransportRefused(461, False)
+    assert pull.heard[-1] == events.TransportRefused(461, Way.TCP)
 
 
 def test_one_track_that_is_refused_does_not_stop_the_other() -> None:
@@ -431,3 +436,57 @@ def test_no_peer_makes_the_machine_raise(data: st.DataObject) -> None:
     pull = Pull(Camera(user="u", password="secret"), cut=spoil).start().run(115.0)
     pull.machine.receive_eof(pull.now)
     assert pull.pump().end
+
+
+@pytest.mark.parametrize(
+    "notice",
+    [
+        "PLAY_NOTIFY * RTSP/1.0\r\nNotify-Reason: end-of-stream\r\n",
+        'ANNOUNCE * RTSP/1.0\r\nx-notice: 2101 "End-of-Stream Reached"\r\n',
+        "SET_PARAMETER * RTSP/1.0\r\nx-notice: 2104\r\n",
+        "ANNOUNCE * RTSP/1.0\r\nEvent-Type: 2101 Playlist Item Changed\r\n",
+    ],
+)
+def test_the_end_of_a_recording(notice: str) -> None:
+    pull = Pull(Camera()).start()
+    pull.feed(f"{notice}CSeq: 1\r\n\r\n".encode())
+    assert pull.end == "source-ended"
+    assert pull.camera.methods[-1] == "TEARDOWN"
+
+
+def test_other_notices_end_nothing() -> None:
+    pull = Pull(Camera()).start()
+    pull.feed(b"PLAY_NOTIFY * RTSP/1.0\r\nNotify-Reason: media-properties-update\r\n\r\n")
+    pull.feed(b"SET_PARAMETER * RTSP/1.0\r\nx-notice: 5502\r\n\r\n")
+    assert pull.machine.state is State.PLAYING
+
+
+@pytest.mark.parametrize(
+    ("part", "header"),
+    [(None, "npt=0.000-"), (PlayRange("clock", "20261121T080000Z"), "clock=20261121T080000Z-")],
+)
+def test_what_is_asked_for(part: PlayRange | None, header: str) -> None:
+    camera = Camera(extra={"PLAY": [("Range", "npt=0-7.5")]})
+    pull = Pull(camera)
+    options = PullOptions(range=part)
+    pull.machine = PullConnection(Url.parse(URL), options, authenticator())
+    pull.start()
+    assert camera.asked[-1].headers["range"] == header
+    playing = pull.heard[-1]
+    assert isinstance(playing, events.Playing)
+    assert playing.range == "npt=0-7.5"
+
+
+def test_the_first_packet_may_be_waited_for_otherwise() -> None:
+    pull = Pull(Camera())
+    options = PullOptions(first_media_timeout=3.0)
+    pull.machine = PullConnection(Url.parse(URL), options, authenticator())
+    assert pull.start().run(102.9).end == ""
+    assert pull.run(103.1).end == "media-timeout"
+
+
+def test_media_that_came_before_the_end_is_not_lost_with_it() -> None:
+    pull = Pull(Camera()).start()
+    pull.feed(frame(0, RTP) * 3 + b"TEARDOWN * RTSP/1.0\r\nCSeq: 10\r\n\r\n")
+    assert pull.end == "peer-teardown"
+    assert pull.packets == [(0, RTP)] * 3

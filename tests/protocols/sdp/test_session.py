@@ -189,10 +189,16 @@ def test_unknown_lines_are_kept() -> None:
 
 
 def test_static_payload_types() -> None:
-    pcmu, pcma, mpa = media_of("m=audio 0 RTP/AVP 0 8 14").payload_types
+    pcmu, pcma, mpa, *others = media_of("m=audio 0 RTP/AVP 0 8 14 9 10 11 2").payload_types
     assert (pcmu.encoding, pcmu.clock_rate, pcmu.channels) == ("PCMU", 8000, 1)
     assert (pcma.encoding, pcma.clock_rate, pcma.channels) == ("PCMA", 8000, 1)
     assert (mpa.encoding, mpa.clock_rate) == ("MPA", 90000)
+    assert [(other.encoding, other.clock_rate, other.channels) for other in others] == [
+        ("G722", 8000, 1),
+        ("L16", 44100, 2),
+        ("L16", 44100, 1),
+        ("G726-32", 8000, 1),  # taken back by RFC 3551, and still in use
+    ]
 
 
 def test_several_payload_types_keep_their_order() -> None:

@@ -297,3 +297,29 @@ def test_any_bytes_are_taken(frames: list[tuple[int, bytes]]) -> None:
         rig.session.receive_interleaved([*frames, (0, video(1, 0)), *frames], 1.0)
         rig.session.handle_timer(100.0)
         assert len(rig.reports()) == 2
+
+
+def test_a_report_that_came_first_is_used_before_the_first_unit() -> None:
+    """Else sound that a sender holds back for long would be placed by when it came."""
+    rig = Rig(reliable=False)
+    rig.rtcp(AUDIO, sender_report(AUDIO, NTP, 1600))
+    assert rig.publisher.reports == []  # it cannot be placed yet
+    seen: list[int] = []
+    write = rig.publisher.write
+
+    def writing(track: Track, timestamp: int, payload: tuple[bytes, ...], arrived: float) -> None:
+        seen.append(len(rig.publisher.reports))
+        write(track, timestamp, payload, arrived)
+
+    rig.publisher.write = writing  # type: ignore[method-assign]
+    rig.session.receive_rtp(AUDIO, [audio(1, 160), audio(2, 320)], 2.0)
+    assert rig.publisher.reports == [(AUDIO, NTP, 1600)]
+    assert seen == [1, 1]
+
+
+@pytest.mark.parametrize("first", [b"", b"\x80\x00", audio(1, 160, ssrc=0x99)])
+def test_a_report_of_another_source_is_not_used_for_the_first_unit(first: bytes) -> None:
+    rig = Rig(reliable=False)
+    rig.rtcp(AUDIO, sender_report(AUDIO, NTP, 1600))
+    rig.session.receive_rtp(AUDIO, [first] if first else [], 2.0)
+    assert rig.publisher.reports == []

@@ -21,7 +21,7 @@ NTP = 3_900_000_000 * NTP_SECOND
 
 def track() -> RtpOutTrack:
     made = RtpOutTrack(
-        0, Track(0, Kind.VIDEO, H264, 90_000), Encoding("H264", 90_000), lambda bits: 7
+        0, Track(0, Kind.VIDEO, H264, 90_000), Encoding("H264", 90_000), lambda bits: 7, [].append
     )
     made.is_known = True
     made.last_ntp, made.last_timestamp, made.last_arrived = NTP, 90_000, 10.0

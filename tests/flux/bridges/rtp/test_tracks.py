@@ -49,13 +49,13 @@ def test_a_known_codec_is_preferred() -> None:
 def test_an_unknown_format_is_a_track_of_its_own() -> None:
     found = offered(
         "m=application 0 RTP/AVP 107",
-        "a=rtpmap:107 vnd.onvif.metadata/90000",
-        "m=video 0 RTP/AVP 26",
+        "a=rtpmap:107 vnd.acme.boxes/90000",
+        "m=video 0 RTP/AVP 34",
     )
-    metadata, jpeg = found.tracks
-    assert metadata.description.codec == "rtp/vnd.onvif.metadata"
+    metadata, picture = found.tracks
+    assert metadata.description.codec == "rtp/vnd.acme.boxes"
     assert metadata.description.kind == Kind.DATA
-    assert (jpeg.description.codec, jpeg.description.kind) == ("rtp/jpeg", Kind.VIDEO)
+    assert (picture.description.codec, picture.description.kind) == ("rtp/h263", Kind.VIDEO)
 
 
 @pytest.mark.parametrize(

@@ -2,14 +2,18 @@
 
 import asyncio
 import copy
+import ssl
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from flux.cli.probe.engine import ProbeFailed, ProbeOptions, probe_for
 from flux.cli.probe.figures import Board
+from tests.support import certificate
 from tests.support.ports import free_port
 from tests.support.rtsp_peer import Camera, CameraServer, frame, rtp
+from tests.support.rtsp_tunnel import TunnelServer
 
 GONE = (*range(10, 15), 30)
 SOUND = b"".join(
@@ -90,3 +94,27 @@ def test_a_url_that_is_none(url: str) -> None:
     with pytest.raises(ProbeFailed) as caught:
         probe_for(url, ProbeOptions())
     assert caught.value.reason == "url"
+
+
+@pytest.mark.parametrize("transport", ["auto", "http"])
+async def test_tls_by_its_fingerprint(transport: str, tmp_path: Path) -> None:
+    own = certificate.make(tmp_path)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(own.certificate, own.key)
+    options = ProbeOptions(transport, own.fingerprint, timeout=5)
+    tunnelled = TunnelServer(singing, context)
+    async with tunnelled if transport == "http" else CameraServer(singing, context) as server:
+        url = f"rtsps://127.0.0.1:{server.port}/cam"
+        board = await measure(url, 44, options)
+        assert (board.protocol, board.transport) == (
+            "rtsps",
+            {"auto": "tcp"}.get(transport, "http"),
+        )
+        with pytest.raises(ProbeFailed, match="tls-certificate-invalid"):
+            await measure(url, 44, ProbeOptions(transport, timeout=5))
+
+
+def test_a_fingerprint_that_is_none() -> None:
+    with pytest.raises(ProbeFailed) as caught:
+        probe_for("rtsps://cam/", ProbeOptions(fingerprint="AB:CD"))
+    assert caught.value.reason == "fingerprint"

@@ -1,0 +1,141 @@
+"""The server's UDP ports: one for RTP and one for RTCP, for all sessions.
+
+What comes is told apart by the sender's address and port, which SETUP named. A receiver report from
+another port of an address that has one session only is that session's: many NATs and some players
+use a port of their own for RTCP. Everything else is counted.
+"""
+
+import asyncio
+import socket
+import time
+from collections import Counter
+from collections.abc import Callable
+
+from flux.base.errors import PeerError
+from flux.net.multicast import bind_receiver
+from flux.net.udp import Address, SharedUdpSocket
+from flux.net.udp_send import RunSender
+
+RECEIVE_BUFFER_BYTES = 4 << 20
+SEND_BUFFER_BYTES = 4 << 20
+PAIR_ATTEMPTS = 64
+
+# (datagrams, monotonic seconds of their arrival, seconds now)
+Receiver = Callable[[list[bytes], float], None]
+
+
+class UdpPorts:
+    """The pair. Public counters: `strangers`, datagrams of nobody's."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._sockets: list[SharedUdpSocket] = []
+        self._family = socket.AF_INET
+        self._receivers: tuple[dict[tuple[str, int], Receiver], ...] = ({}, {})
+        self._rtcp_only: dict[str, dict[Receiver, None]] = {}
+        self._senders: list[RunSender] = []
+        self.strangers: Counter[str] = Counter()
+
+    @property
+    def rtp(self) -> RunSender:
+        """Sends RTP."""
+        return self._senders[0]
+
+    @property
+    def rtcp(self) -> RunSender:
+        """Sends RTCP."""
+        return self._senders[1]
+
+    @property
+    def numbers(self) -> tuple[int, int]:
+        """The two ports."""
+        return self._sockets[0].port, self._sockets[1].port
+
+    @property
+    def is_clamped(self) -> bool:
+        """The kernel gave less receive buffer than was asked for."""
+        return any(each.is_clamped for each in self._sockets)
+
+    @property
+    def errors(self) -> int:
+        """Sends and receives that the system refused."""
+        received = sum(shared.errors for shared in self._sockets)
+        return received + sum(sender.errors for sender in self._senders)
+
+    def start(self, host: str, rtp_port: int, rtcp_port: int) -> None:
+        """Bind both and listen; port 0 chooses a pair. Raises `PeerError`."""
+        first, second = _bind_pair(host, rtp_port, rtcp_port)
+        self._family = first.family
+        for index, sock in enumerate((first, second)):
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
+            shared = SharedUdpSocket(sock, RECEIVE_BUFFER_BYTES)
+            self._sockets.append(shared)
+            self._senders.append(RunSender(sock))
+            self._loop.add_reader(shared.fileno(), self._on_readable, index)
+
+    def close(self) -> None:
+        """Close both."""
+        for shared in self._sockets:
+            self._loop.remove_reader(shared.fileno())
+            shared.close()
+        self._sockets.clear()
+
+    def address(self, host: str, port: int) -> Address:
+        """`host` and `port` as the sockets take it."""
+        if self._family == socket.AF_INET:
+            return (host, port)
+        return ("::ffff:" + host, port) if "." in host and ":" not in host else (host, port)
+
+    def listen(self, host: str, port: int, receiver: Receiver, *, is_rtcp: bool) -> None:
+        """Give `receiver` what comes from there; replaces who had it before."""
+        self._receivers[is_rtcp][host, port] = receiver
+        if is_rtcp:
+            self._rtcp_only.setdefault(host, {})[receiver] = None
+
+    def forget(self, host: str, port: int, receiver: Receiver, *, is_rtcp: bool) -> None:
+        """Undo `listen`; nothing if somebody else has it by now."""
+        if self._receivers[is_rtcp].get((host, port)) == receiver:
+            del self._receivers[is_rtcp][host, port]
+        if is_rtcp and host in self._rtcp_only:
+            self._rtcp_only[host].pop(receiver, None)
+            if not self._rtcp_only[host]:
+                del self._rtcp_only[host]
+
+    def _on_readable(self, index: int) -> None:
+        now = time.monotonic()
+        receivers = self._receivers[index]
+        for arrived, address, datagrams in self._sockets[index].receive(now):
+            host = plain_host(address[0])
+            receiver = receivers.get((host, address[1]))
+            if receiver is None and index == 1:
+                of_host = self._rtcp_only.get(host, {})
+                receiver = next(iter(of_host)) if len(of_host) == 1 else None
+            if receiver is None:
+                self.strangers["rtcp-stranger" if index else "rtp-stranger"] += len(datagrams)
+            else:
+                receiver(datagrams, arrived)
+
+
+def plain_host(host: str) -> str:
+    """An address without what a dual-stack socket puts before IPv4."""
+    return host.removeprefix("::ffff:") if "." in host else host
+
+
+def _bind_pair(host: str, first: int, second: int) -> tuple[socket.socket, socket.socket]:
+    if first or second:
+        one, _ = bind_receiver(host, first)
+        try:
+            return one, bind_receiver(host, second)[0]
+        except PeerError:
+            one.close()
+            raise
+    for _ in range(PAIR_ATTEMPTS):
+        one, _ = bind_receiver(host, 0)
+        port = int(one.getsockname()[1])
+        try:
+            two, _ = bind_receiver(host, port ^ 1)
+        except PeerError:
+            one.close()
+            continue
+        return (one, two) if port % 2 == 0 else (two, one)
+    raise PeerError("no-udp-ports")

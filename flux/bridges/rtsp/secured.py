@@ -1,0 +1,43 @@
+"""SRTP of one player: what everybody gets, protected with this player's keys (RFC 3711)."""
+
+import time
+from collections.abc import Mapping
+
+from flux.base.units import ntp_from_unix
+from flux.bridges.rtp.packer import split_frames
+from flux.bridges.rtp.secure import SecureTrack
+from flux.net.udp_send import Run, make_runs
+
+
+def ntp_now() -> int:
+    """The wall clock, as keys are stamped with it."""
+    return ntp_from_unix(time.time())
+
+
+class SecuredFrames:
+    """Interleaved frames with the channels and the keys of one player; a feed's variant."""
+
+    def __init__(self, tracks: Mapping[int, SecureTrack], channels: Mapping[int, int]) -> None:
+        """Both by track index; tracks without a channel are left out."""
+        self._tracks = tracks
+        self._channels = channels
+
+    def __call__(self, data: bytes) -> bytes:
+        """Protect the joined frames of a packer; each comes here once and in order."""
+        pieces: list[bytes] = []
+        for index, packets in split_frames(data):
+            channel = self._channels.get(index)
+            if channel is None:
+                continue
+            head = b"$" + channel.to_bytes(1, "big")
+            for run in make_runs(index, packets):
+                for secured in secured_runs(self._tracks[index], run):
+                    for datagram in secured.datagrams():
+                        pieces += (head, len(datagram).to_bytes(2, "big"), datagram)
+        return b"".join(pieces)
+
+
+def secured_runs(track: SecureTrack, run: Run) -> list[Run]:
+    """One run, protected: mostly one again."""
+    found = track.sender.protect_run(run.data, run.segment)
+    return [Run(run.track, data, segment, -(-len(data) // segment)) for data, segment in found]

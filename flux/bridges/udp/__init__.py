@@ -1,0 +1,1 @@
+"""Datagrams without a session: `rtp://` and `udp://` as sources and as targets."""

@@ -1,0 +1,76 @@
+"""A socket of a source, read by the loop."""
+
+import asyncio
+import time
+from collections.abc import Callable
+
+from flux.bridges.udp.plan import Senders
+from flux.net.multicast import bind_receiver, is_multicast
+from flux.net.resolve import is_address, resolve
+from flux.net.udp import Address, PeerBatch, SharedUdpSocket
+
+OnBatches = Callable[[list[PeerBatch], float], None]
+
+
+class ReceivePort:
+    """Calls `on_batches(batches, now)` with what came in one turn of the loop, until `close`."""
+
+    def __init__(self, sock: SharedUdpSocket, on_batches: OnBatches) -> None:
+        self._sock = sock
+        self._on_batches = on_batches
+        self._loop = asyncio.get_running_loop()
+        self._loop.add_reader(sock.fileno(), self.read)
+        self._is_open = True
+
+    @property
+    def port(self) -> int:
+        """The local port."""
+        return self._sock.port
+
+    @property
+    def is_clamped(self) -> bool:
+        """Whether the kernel gave less buffer than asked."""
+        return self._sock.is_clamped
+
+    def send(self, data: bytes, address: Address) -> None:
+        """Send one datagram from here."""
+        if self._is_open:
+            self._sock.send(data, address)
+
+    def close(self) -> None:
+        """Read no more; a group that was joined is left."""
+        if self._is_open:
+            self._is_open = False
+            self._loop.remove_reader(self._sock.fileno())
+            self._sock.close()
+
+    def read(self) -> None:
+        """Take what is there now; the loop calls this."""
+        if not self._is_open:
+            return
+        now = time.monotonic()
+        batches = self._sock.receive(now)
+        if batches:
+            self._on_batches(batches, now)
+
+
+async def open_port(
+    host: str,
+    port: int,
+    senders: Senders,
+    on_batches: OnBatches,
+    *,
+    interface: str,
+    buffer_bytes: int,
+    timeout: float,
+) -> ReceivePort:
+    """Bind, and join if `host` is a group; raises `PeerError` as `flux.net.multicast` names them.
+
+    A name is looked up: it must be one of this machine's addresses.
+    """
+    if host and not is_address(host):
+        _, address = await resolve(host, port, timeout=timeout)
+        host = str(address[0])
+    included = senders.included if is_multicast(host) else ()
+    sock, _ = bind_receiver(host, port, sources=included, interface=interface)
+    return ReceivePort(SharedUdpSocket(sock, buffer_bytes), on_batches)

@@ -1,0 +1,267 @@
+"""MPEG-TS in: bytes become tracks and units; ISO/IEC 13818-1.
+
+The walk of a packet:
+
+    sync.py       bytes -> packets, whatever the cut, with junk and damage in between
+    here          header; runs of packets of one PID that are nothing but payload are taken at once
+    program.py    PAT, PMT -> which program, and what is in it
+    assembly.py   packets of a PID -> PES packets, none of which lost anything
+    clock.py      33-bit times -> integers that never wrap
+    elementary/   PES packets -> access units and frames
+
+Nothing here raises for what a peer sends: what is dropped is counted by `on_drop`, by reasons that
+begin with `ts-` or with the name of the elementary stream's syntax.
+"""
+
+from media.mpegts.assembly import HEADER_BYTES, ONLY_PAYLOAD, OnDrop, PesAssembler
+from media.mpegts.clock import ProgramClock
+from media.mpegts.elementary.track import TrackReader
+from media.mpegts.events import TracksChanged, TsEvent, TsTrack
+from media.mpegts.packet import PACKET_BYTES
+from media.mpegts.program import ProgramChooser
+from media.mpegts.stream_types import carries_pes
+from media.mpegts.sync import PacketSync
+from media.mpegts.tables import Entry
+
+MAX_TRACKS = 32
+MAX_OPEN_BYTES = 32 << 20  # of all PES packets that are open
+FIRST_PID, NULL_PID = 0x10, 0x1FFF  # those below are tables, 2.4.3.3
+UNSURE_PACKETS = 16  # a gap of so many may look like none
+
+_ERROR_OR_START = 0xC0  # transport_error_indicator, payload_unit_start_indicator
+_RUN = 64  # packets that a run is looked for in
+_COUNTERS = bytes(ONLY_PAYLOAD | n & 15 for n in range(16 + _RUN))
+
+
+class _TableReader:
+    """A PID of PAT or PMTs."""
+
+    __slots__ = ("counter", "has_clock", "is_broken", "pid", "plain")
+
+    def __init__(self, pid: int) -> None:
+        self.pid = pid
+        self.plain = -1  # never in a run
+        self.counter = -1
+        self.has_clock = False
+        self.is_broken = False
+
+
+class TsDemuxer:
+    """One transport stream in. `feed` answers what it brought, in order."""
+
+    def __init__(self, on_drop: OnDrop, *, program: int | None = None) -> None:
+        """`program` is the number of the one to read; None: the first one with media."""
+        self._on_drop = on_drop
+        self._sync = PacketSync(self._read_block, on_drop)
+        self._chooser = ProgramChooser(program, on_drop)
+        self._pids: dict[int, PesAssembler | _TableReader] = {}
+        self._readers: dict[int, TrackReader] = {}  # by PID
+        self._events: list[TsEvent] = []
+        self._arrived = 0.0
+        self._clock = ProgramClock()
+        self._pcr_pid = NULL_PID
+        self._number = 0  # of the program
+        self.packets = 0  # with sync byte
+        self._set_pids()
+
+    @property
+    def tracks(self) -> tuple[TsTrack, ...]:
+        """The tracks of the program, in the order of its PMT."""
+        return tuple(reader.track for reader in self._readers.values())
+
+    @property
+    def junk_bytes(self) -> int:
+        """Bytes that stood where no packet was."""
+        return self._sync.junk_bytes
+
+    def feed(self, data: bytes, arrived: float, *, is_datagram: bool = False) -> list[TsEvent]:
+        """Take bytes that arrived at `arrived`, cut anywhere.
+
+        `is_datagram`: what came before may not go on here, since datagrams get lost.
+        """
+        events = self._events = []
+        self._arrived = arrived
+        self._sync.feed(data, is_datagram=is_datagram)
+        return events
+
+    def gap(self, packets: int) -> list[TsEvent]:
+        """So many packets or more are known to be missing here.
+
+        The continuity counters see that by themselves, unless it may be sixteen of one PID.
+        """
+        events = self._events = []
+        self._sync.gap()
+        if packets >= UNSURE_PACKETS:
+            for reader in self._pids.values():
+                if isinstance(reader, PesAssembler):
+                    reader.lose("ts-packet-loss")
+                else:
+                    self._chooser.lost(reader.pid)
+        return events
+
+    def settle(self) -> list[TsEvent]:
+        """Streams that have not shown what they are will be opaque."""
+        events = self._events = []
+        for reader in self._readers.values():
+            reader.settle()
+        return events
+
+    def flush(self) -> list[TsEvent]:
+        """The stream has ended, and not in the middle: what is open is complete."""
+        events = self._events = []
+        self._sync.flush()
+        for pid, reader in self._readers.items():
+            assembler = self._pids[pid]
+            if isinstance(assembler, PesAssembler):
+                assembler.flush()
+            reader.flush()
+        return events
+
+    # -- packets -----------------------------------------------------------------------------
+
+    def _read_block(self, data: bytes, start: int, count: int) -> None:
+        """Read `count` packets of `data`; see `PacketSync`."""
+        self.packets += count
+        stride = self._sync.stride
+        end = start + (count - 1) * stride + HEADER_BYTES
+        ones = data[start + 1 : end : stride]
+        twos = data[start + 2 : end : stride]
+        threes = data[start + 3 : end : stride]
+        pids = self._pids
+        index = 0
+        while index < count:
+            one, two, three = ones[index], twos[index], threes[index]
+            reader = pids.get((one & 0x1F) << 8 | two)
+            if reader is None:
+                index += 1
+                continue
+            at = start + index * stride
+            is_plain = three == reader.plain and not one & _ERROR_OR_START
+            if not is_plain or not isinstance(reader, PesAssembler):
+                self._read_packet(reader, one, three, data[at : at + PACKET_BYTES])
+                index += 1
+                continue
+            run = 1
+            following = index + 1
+            if following < count and twos[following] == two and ones[following] == one:
+                same = twos[index : index + _RUN]
+                run = len(same) - len(same.lstrip(same[:1]))
+                same = ones[index : index + run]
+                run = len(same) - len(same.lstrip(same[:1]))
+                first = three & 15
+                if threes[index : index + run] != _COUNTERS[first : first + run]:
+                    run = 1
+                    while threes[index + run] == _COUNTERS[first + run]:
+                        run += 1
+            reader.run(data, at, run, stride)
+            index += run
+
+    def _read_packet(
+        self, reader: PesAssembler | _TableReader, one: int, three: int, packet: bytes
+    ) -> None:
+        """Read a packet that is not just more payload."""
+        if one & 0x80:
+            self._on_drop("ts-transport-error")
+            return
+        at = HEADER_BYTES
+        if three & 0x20:
+            length = packet[4]
+            at += 1 + length
+            if at > PACKET_BYTES - bool(three & 0x10):
+                self._on_drop("ts-adaptation-malformed")
+                return
+            if length:
+                flags = packet[5]
+                if flags & 0x80:
+                    reader.is_broken = True
+                if flags & 0x10 and reader.has_clock and length >= 7:
+                    self._clock.tick(int.from_bytes(packet[6:11], "big") >> 7)
+        if not three & 0x10:
+            return
+        counter = three & 15
+        if three & 0xC0:
+            self._on_drop("ts-scrambled")
+            if isinstance(reader, PesAssembler):
+                reader.scrambled(counter)
+            return
+        is_start = bool(one & 0x40)
+        if isinstance(reader, PesAssembler):
+            reader.packet(packet[at:], is_start, counter, self._arrived)
+        else:
+            self._read_table(reader, packet[at:], is_start, counter)
+
+    def _read_table(
+        self, reader: _TableReader, payload: bytes, is_start: bool, counter: int
+    ) -> None:
+        if counter == reader.counter:
+            return  # a duplicate
+        if reader.counter >= 0 and counter != reader.counter + 1 & 15:
+            self._chooser.lost(reader.pid)
+        reader.counter = counter
+        if self._chooser.push(reader.pid, payload, is_start):
+            self._set_pids()
+
+    # -- tables ------------------------------------------------------------------------------
+
+    def _set_pids(self) -> None:
+        """PAT or PMT changed: follow these PIDs from now on."""
+        chosen = self._chooser.chosen
+        tables = self._chooser.pids
+        entries: dict[int, Entry] = {}
+        for entry in chosen.entries if chosen is not None else ():
+            is_usable = FIRST_PID <= entry.pid < NULL_PID and entry.pid not in tables
+            if not is_usable or entry.pid in entries or not carries_pes(entry):
+                continue
+            if len(entries) < MAX_TRACKS:
+                entries[entry.pid] = entry
+            else:
+                self._on_drop("ts-too-many-tracks")
+        before = list(self._readers.values())
+        kept = {r.track.pid: r for r in before if entries.get(r.track.pid) == r.track.entry}
+        self._readers = {
+            pid: kept.get(pid) or TrackReader(entry, self._clock, self._put, self._on_drop)
+            for pid, entry in entries.items()
+        }
+        old = dict(self._pids)
+        pids = self._pids
+        pids.clear()
+        for pid in tables:
+            table = old.get(pid)
+            pids[pid] = table if isinstance(table, _TableReader) else _TableReader(pid)
+        for pid, reader in self._readers.items():
+            assembler = old.get(pid) if pid in kept else None
+            pids[pid] = assembler or PesAssembler(
+                pid,
+                reader.take,
+                reader.lost,
+                self._on_drop,
+                self._may_grow,
+                is_video=reader.is_video,
+                salvages=reader.is_audio,
+            )
+        self._set_clock(chosen.pcr_pid if chosen is not None else NULL_PID)
+        number = chosen.program if chosen is not None else 0
+        if list(self._readers.values()) != before or number != self._number:
+            self._number = number
+            self._put(TracksChanged(number, self.tracks))
+
+    def _set_clock(self, pcr_pid: int) -> None:
+        """The program clock comes on this PID."""
+        if pcr_pid not in self._pids and pcr_pid != NULL_PID:
+            self._pids[pcr_pid] = _TableReader(pcr_pid)  # what else is on it, nobody reads
+        for pid, reader in self._pids.items():
+            reader.has_clock = pid == pcr_pid
+
+    def _may_grow(self) -> bool:
+        """Whether open PES packets may take more memory."""
+        return (
+            sum(
+                reader.size_bytes
+                for reader in self._pids.values()
+                if isinstance(reader, PesAssembler)
+            )
+            <= MAX_OPEN_BYTES
+        )
+
+    def _put(self, event: TsEvent) -> None:
+        self._events.append(event)

@@ -1,0 +1,1 @@
+"""RTSP within HTTP: the tunnel that Apple described for QuickTime, client side."""

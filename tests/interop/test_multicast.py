@@ -1,0 +1,115 @@
+"""Groups on a wire of their own, with real joins (IGMP, MLD) and ffmpeg at the far end."""
+
+import asyncio
+import time
+from collections.abc import Iterator
+from fractions import Fraction
+from pathlib import Path
+
+import pytest
+
+from flux.bridges.udp.source import DatagramOptions
+from flux.bridges.udp.ts import TsSource
+from media.track import Kind
+from tests.support import clip, clips, frames
+from tests.support.datagrams import DatagramRig, end, play, program, publish, target
+from tests.support.frame_log import FrameLog
+from tests.support.wire import FAR, FAR_OTHER, FAR_V6, Wire, WireUnavailable
+
+pytestmark = [pytest.mark.interop, pytest.mark.timeout(60)]
+
+OPTIONS = DatagramOptions(media_timeout=5.0)
+
+
+@pytest.fixture(scope="module")
+def wire() -> Iterator[Wire]:
+    made = Wire()
+    try:
+        made.__enter__()
+    except WireUnavailable as error:
+        pytest.skip(f"no namespace here: {error}")
+    yield made
+    made.__exit__()
+
+
+def send(wire: Wire, url: str) -> list[str]:
+    return wire.run(
+        "ffmpeg", "-loglevel", "error", "-re", "-i", str(clip.path_of("fragmented")),
+        "-c", "copy", "-f", "mpegts", url,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("url", "sender", "is_heard"),
+    [
+        ("udp://@239.1.2.3:5000?interface={wire}", "udp://239.1.2.3:5000?ttl=2", True),
+        (
+            f"udp://232.1.2.3:5000?source={FAR}&interface={{wire}}",
+            f"udp://232.1.2.3:5000?ttl=2&localaddr={FAR}",
+            True,
+        ),
+        (
+            f"udp://232.1.2.3:5000?source={FAR}&interface={{wire}}",
+            f"udp://232.1.2.3:5000?ttl=2&localaddr={FAR_OTHER}",
+            False,
+        ),
+        (
+            f"udp://[ff35::5]:5000?source={FAR_V6}&interface={{wire}}",
+            "udp://[ff35::5]:5000",
+            True,
+        ),
+    ],
+    ids=("any-source", "source-specific", "another-source", "ipv6-source-specific"),
+)
+async def test_a_group_comes_in(url: str, sender: str, is_heard: bool, wire: Wire) -> None:
+    async with DatagramRig() as rig:
+        rig.declare("cam")
+        source = TsSource(
+            "cam", url.format(wire=wire.interface), rig.router, rig.says("cam"), OPTIONS
+        )
+        rig.begin("cam", source)
+        log = FrameLog(rig.router, "cam", time.monotonic)
+        await asyncio.sleep(0.3)
+        async with program(*send(wire, sender)) as far:
+            assert await far.wait() == 0
+        await asyncio.sleep(0.3)
+        if not is_heard:
+            assert source.figures().packets == 0
+            return
+        sent = clip.units_of("fragmented")
+        expected = frames.Expectation(
+            Fraction(2, 1000),
+            Fraction(30, 1000),
+            minimum={"video": len(sent["video"].units) - 1, "audio": 30},
+            check_dts=False,
+        )
+        frames.assert_same(sent, log.units(), expected)
+
+
+@pytest.mark.parametrize("host", ["239.5.5.5", "[ff15::5]"], ids=("ipv4", "ipv6"))
+async def test_a_group_goes_out(host: str, wire: Wire, tmp_path: Path) -> None:
+    file = tmp_path / "got.mkv"
+    played = [f for f in clips.read(clips.BUNNY) if f.dts < 2.5 * f.track.clock_rate]
+    async with DatagramRig() as rig:
+        rig.declare("cam")
+        url = f"udp://{host}:6000?ttl=3&interface={wire.interface}"
+        forwards = rig.forward()
+        forwards.declare("cam", [target(url)], passive=True)
+        command = wire.run(
+            "ffmpeg", "-loglevel", "error", "-probesize", "300000", "-i", f"udp://{host}:6000",
+            "-c", "copy", "-t", "2.2", "-y", str(file),
+        )  # fmt: skip
+        async with program(*command) as receiver:
+            await asyncio.sleep(1.0)
+            await play(publish(rig.router, "cam", played), played)
+            async with asyncio.timeout(5):
+                await receiver.wait()
+            assert await end(receiver) == ""
+        assert forwards.snapshot("cam")[0].dropped == 0
+    expected = frames.Expectation(
+        Fraction(2, 1000),
+        Fraction(60, 1000),
+        minimum={str(Kind.VIDEO): 48, str(Kind.AUDIO): 80},
+        check_dts=False,
+    )
+    frames.assert_same(clip.units_of("bunny"), frames.read(file), expected)

@@ -1,0 +1,170 @@
+"""A scripted RTSP server over TLS with SRTP, for players and for publishers.
+
+It does with `flux.bridges.rtp.secure` what that module's head says, and no more: one G.711 track,
+whose packets have the payloads of `frame` for players; what a publisher sends is kept.
+"""
+
+import asyncio
+import re
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from struct import pack
+from typing import cast
+
+from flux.bridges.rtp.secure import SecureTrack
+from flux.net.listener import listen_tcp
+from flux.net.tls import ServerTls
+from protocols.sdp import Attribute, MediaDescription, SessionDescription
+
+SSRC = 0x0F1E_2D3C
+FRAME = 160  # samples, and bytes, of 20 ms
+RUN = 5  # packets
+FIRST = 65_500  # sequence number: it rolls over after less than a second
+
+
+def frame(number: int) -> bytes:
+    """What is in the packet of that number."""
+    return bytes((number * 7 + place) & 0xFF for place in range(FRAME))
+
+
+class Session(asyncio.Protocol):
+    """One connection."""
+
+    def __init__(self, ntp: int) -> None:
+        self._ntp = ntp
+        self._buffer = b""
+        self._sockets: list[socket.socket] = []
+        self._client_port = 0  # 0: interleaved
+        self._playing: asyncio.Task[None] | None = None
+        self.track = SecureTrack(SSRC)
+        self.requests: list[str] = []
+        self.heard: list[bytes] = []  # RTP of a publisher
+        self.reports: list[bytes] = []  # RTCP of the peer
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)
+
+    def connection_lost(self, error: Exception | None) -> None:
+        if self._playing is not None:
+            self._playing.cancel()
+        for sock in self._sockets:
+            asyncio.get_running_loop().remove_reader(sock)
+            sock.close()
+
+    def data_received(self, data: bytes) -> None:
+        self._buffer += data
+        while self._buffer:
+            if self._buffer[:1] == b"$":
+                size = 4 + int.from_bytes(self._buffer[2:4], "big")
+                if len(self._buffer) < size:
+                    return
+                packet, self._buffer = self._buffer[4:size], self._buffer[size:]
+                self.take(packet)
+                continue
+            head, separator, rest = self._buffer.partition(b"\r\n\r\n")
+            length = re.search(rb"(?i)content-length: *(\d+)", head)
+            size = int(length[1]) if length else 0
+            if not separator or len(rest) < size:
+                return
+            self._buffer = rest[size:]
+            self._answer(head.decode(), rest[:size])
+
+    def take(self, packet: bytes) -> None:
+        """RTP or RTCP of the peer."""
+        receiver = self.track.receiver
+        if receiver is not None and 192 <= packet[1] <= 223:
+            self.reports += receiver.unprotect_rtcp([packet])
+        elif receiver is not None:
+            self.heard += receiver.unprotect([packet])
+
+    def _answer(self, head: str, body: bytes) -> None:
+        method, url, _ = head.split(" ", 2)
+        self.requests.append(method)
+        headers = dict(re.findall(r"(?m)^([\w-]+): *(.*?)\r?$", head))
+        more, reply = ["Session: 1"], b""
+        if method == "OPTIONS":
+            more = ["Public: OPTIONS, DESCRIBE, SETUP, PLAY, ANNOUNCE, RECORD, TEARDOWN"]
+        elif method == "DESCRIBE":
+            reply = self._describe()
+            more = [f"Content-Base: {url}/", "Content-Type: application/sdp"]
+        elif method == "ANNOUNCE":
+            more = [f"KeyMgmt: {self.track.header(url + '/stream=0', self._ntp)}"]
+        elif method == "SETUP":
+            self.track.take_header(headers["KeyMgmt"])
+            more += [
+                f"Transport: {self._set_up(headers['Transport'])}",
+                f"KeyMgmt: {self.track.header(url, self._ntp)}",
+            ]
+        elif method == "PLAY":
+            self._playing = asyncio.get_running_loop().create_task(self._play())
+        more.append(f"CSeq: {headers['CSeq']}")
+        if reply:
+            more.append(f"Content-Length: {len(reply)}")
+        text = "RTSP/1.0 200 OK\r\n" + "".join(f"{line}\r\n" for line in more) + "\r\n"
+        self._transport.write(text.encode() + reply)
+
+    def _describe(self) -> bytes:
+        media = MediaDescription(
+            "audio",
+            protocol="RTP/SAVP",
+            formats=("8",),
+            attributes=(Attribute("control", "stream=0"), *self.track.attributes(self._ntp)),
+        )
+        return SessionDescription(media=(media,)).serialize()
+
+    def _set_up(self, offers: str) -> str:
+        offer = offers.split(",")[0]
+        ports = re.search(r"client_port=(\d+)-", offer)
+        if ports is None:
+            return f"{offer};ssrc={SSRC:08X}"
+        self._client_port = int(ports[1])
+        loop = asyncio.get_running_loop()
+        while len(self._sockets) < 2:
+            sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+            sock.setblocking(False)
+            sock.bind(("127.0.0.1", 0))
+            self._sockets.append(sock)
+            loop.add_reader(sock, self._receive, sock)
+        mine = "-".join(str(sock.getsockname()[1]) for sock in self._sockets)
+        return f"{offer};server_port={mine};ssrc={SSRC:08X}"
+
+    def _receive(self, sock: socket.socket) -> None:
+        self.take(sock.recv(4096))
+
+    async def _play(self) -> None:
+        sender, number = self.track.sender, 0
+        while not self._transport.is_closing():
+            run = b"".join(
+                pack("!BBHII", 0x80, 8, FIRST + index & 0xFFFF, index * FRAME, SSRC) + frame(index)
+                for index in range(number, number + RUN)
+            )
+            for data, segment in sender.protect_run(run, 12 + FRAME):
+                for at in range(0, len(data), segment):
+                    self._send(0, data[at : at + segment])
+            number += RUN
+            self._send(1, sender.protect_rtcp(pack("!BBHI", 0x80, 201, 1, SSRC)))
+            await asyncio.sleep(RUN * FRAME / 8000)
+
+    def _send(self, channel: int, packet: bytes) -> None:
+        if self._client_port:
+            address = ("127.0.0.1", self._client_port + channel)
+            self._sockets[channel].sendto(packet, address)
+        else:
+            self._transport.write(b"$" + pack("!BH", channel, len(packet)) + packet)
+
+
+@asynccontextmanager
+async def serving(tls: ServerTls, ntp: int) -> AsyncIterator[tuple[int, list[Session]]]:
+    """The port, and the connections that came."""
+    sessions: list[Session] = []
+
+    def factory() -> Session:
+        sessions.append(Session(ntp))
+        return sessions[-1]
+
+    server = await listen_tcp(factory, "127.0.0.1", 0, ssl=tls)
+    try:
+        yield server.sockets[0].getsockname()[1], sessions
+    finally:
+        server.close()
