@@ -22,17 +22,23 @@ def _is_many(value: object) -> bool:
     return isinstance(value, tuple | set | dict)
 
 
-def _no_target_twice(targets: tuple[ForwardUrl, ...]) -> tuple[ForwardUrl, ...]:
+def _check_targets(targets: tuple[ForwardUrl, ...]) -> tuple[ForwardUrl, ...]:
+    if len(targets) > MAX_TARGETS:
+        raise ValueError(f"expected at most {MAX_TARGETS} targets")
     if len({target.reveal() for target in targets}) != len(targets):
         raise ValueError("expected each target once")
     return targets
 
 
+# What documents say: a list, one target by itself, or nothing.
+_Targets = Annotated[
+    tuple[ForwardUrl, ...], Field(max_length=MAX_TARGETS, json_schema_extra={"uniqueItems": True})
+]
+
 ForwardList = Annotated[
     tuple[ForwardUrl, ...],
-    BeforeValidator(_one_is_a_list),
-    AfterValidator(_no_target_twice),
-    Field(max_length=MAX_TARGETS),
+    BeforeValidator(_one_is_a_list, json_schema_input_type=_Targets | ForwardUrl | None),
+    AfterValidator(_check_targets),
 ]
 
 

@@ -1,14 +1,27 @@
 """The RTSP server in the configuration."""
 
 import ipaddress
+import re
+from datetime import date
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, WithJsonSchema
 
 from config.addresses import ListenAddress
 from config.quantities import DurationIn
 from config.section import Section
 from config.tls import TlsSection
+
+_SECONDS = r"\d{1,6}(\.\d{1,3})?"
+_INSTANT = r"20\d\d(0[1-9]|1[0-2])(0[1-9]|[12]\d)T([01]\d|2[0-3])[0-5]\d[0-5]\dZ"
+_FRAMES = r"\d{1,4}:[0-5]\d:[0-5]\d(:[0-2]\d)?"
+# The 29th to 31st of a month is left out of what documents say, but taken where it exists.
+RANGE_PATTERN = (
+    rf"^(npt=(now-|{_SECONDS}-({_SECONDS})?)|clock={_INSTANT}-({_INSTANT})?"
+    rf"|smpte={_FRAMES}-({_FRAMES})?)?$"
+)
+_RANGE = re.compile(RANGE_PATTERN.replace("[12]\\d)T", "[12]\\d|3[01])T"))
+_DAY = re.compile(r"(\d{8})T")
 
 
 def check_group_range(text: str) -> str:
@@ -20,6 +33,25 @@ def check_group_range(text: str) -> str:
     if not network.is_multicast:
         raise ValueError("expected a range within 224.0.0.0/4, such as 239.255.64.0/20")
     return text
+
+
+def check_range(text: str) -> str:
+    """`text` itself if it may be the Range of an RTSP request, or empty; raises `ValueError`."""
+    if _RANGE.fullmatch(text) is None:
+        raise ValueError("expected npt=SECONDS-[SECONDS], clock=TIME-[TIME] or smpte=TIME-[TIME]")
+    for day in _DAY.findall(text):
+        try:
+            date.fromisoformat(day)
+        except ValueError:
+            raise ValueError(f"expected a day that exists, found {day}") from None
+    return text
+
+
+RtspRange = Annotated[
+    str,
+    AfterValidator(check_range),
+    WithJsonSchema({"type": "string", "pattern": RANGE_PATTERN}),
+]
 
 
 class RtspListener(Section):

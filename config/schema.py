@@ -11,12 +11,14 @@ from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from config.access import AccessSection
 from config.addresses import ListenAddress
+from config.forward import ForwardList, ForwardSection
 from config.hooks import AuthorizeSection, HookList
 from config.names import check_stream_name
 from config.patterns import check_name_or_pattern
 from config.quantities import DurationIn, SizeIn
-from config.rtsp import RtspListener, RtspSection
+from config.rtsp import RtspListener, RtspRange, RtspSection
 from config.section import Section, nothing_is_empty
+from config.tls import Fingerprint
 from config.urls import SourceUrl
 
 StreamName = Annotated[str, AfterValidator(check_name_or_pattern)]
@@ -64,15 +66,26 @@ class StreamSection(Section):
     """One stream, or all streams whose names match a pattern."""
 
     source: SourceUrl | None = None
-    """`rtsp://[USER:PASSWORD@]HOST[:PORT]/PATH`, or `testcard:` for the built-in test card.
+    """`rtsp://[USER:PASSWORD@]HOST[:PORT]/PATH` (or `rtsps://`), `rtp://` and `udp://HOST:PORT`, or
+    `testcard:` for the built-in test card.
 
     Without one the stream waits for somebody who publishes it. Under a pattern, `$1` to `$9`
     stand for what its variable parts matched, and `$name` for the whole name.
     """
     on_demand: bool = False
     """Fetch it only while somebody reads it."""
-    transport: Literal["auto", "tcp", "udp"] = "auto"
-    """How RTP travels from the camera; `auto` tries TCP first."""
+    transport: Literal["auto", "tcp", "udp", "multicast", "http"] = "auto"
+    """How RTP travels from the camera; `auto` tries TCP first, `http` is RTSP within HTTP."""
+    fingerprint: Fingerprint | None = None
+    """SHA-256 of the certificate of an `rtsps://` server, in place of a check by authorities."""
+    range: RtspRange = ""
+    """What of a recording an RTSP server plays: `npt=0-60`, `clock=20261121T080000Z-`."""
+    interface: str = ""
+    """Interface that joins multicast groups, by name or address; empty: the system's choice."""
+    sdp: str = ""
+    """Of an `rtp://` source: the path of its session description, or the description itself."""
+    forward: ForwardList = ()
+    """Where the stream is sent to: `rtsp://`, `rtsps://`, `rtp://` and `udp://` URLs."""
     second_publisher: Literal["refuse", "take_over"] = "refuse"
     """What happens to one who wants to publish a stream that somebody publishes already."""
 
@@ -214,6 +227,8 @@ class Config(Section):
     """The streams that FLUX fetches itself, by name."""
     sources: SourcesSection = SourcesSection()
     """How sources start, are retried and end."""
+    forwarding: ForwardSection = ForwardSection()
+    """How targets that fail are tried again."""
     publishers: PublishersSection = PublishersSection()
     """Those who push streams to FLUX."""
     gop_cache: GopCacheSection = GopCacheSection()

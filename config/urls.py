@@ -28,6 +28,12 @@ _SECRET_VALUE = re.compile(rf"([?&;](?:{_SECRET_NAME})=)[^&;#\s]*", re.IGNORECAS
 _URL_IN_TEXT = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^\s\"'<>]+")
 
 
+# What documents say of URLs; their reader takes some more.
+_HOST = r"([A-Za-z]([A-Za-z0-9-]{0,30}[A-Za-z0-9])?|[1-9]\d?(\.[1-9]\d?){3})"
+_RTSP = rf"rtsps?://{_HOST}(:[1-9]\d{{0,3}})?(/[A-Za-z0-9._/-]*)?"
+_DATAGRAM = rf"(rtp|udp)://{_HOST}:[1-9]\d{{3}}(\?interface=[A-Za-z0-9]{{1,15}})?"
+
+
 def hide_credentials(url: str) -> str:
     """The URL with user, password and secret query values replaced by `***`.
 
@@ -64,9 +70,7 @@ class SourceUrl(TextValue):
     """Where a stream comes from. `str()` and `repr()` hide credentials; `reveal()` does not."""
 
     expected = "expected a source URL such as rtsp://host/path"
-    json_schema: ClassVar[dict[str, Any]] = {
-        "pattern": r"^((rtsps?|rtp|udp)://.*|testcard:(\?.*)?)$"
-    }
+    json_schema: ClassVar[dict[str, Any]] = {"pattern": rf"^({_RTSP}|{_DATAGRAM}|testcard:)$"}
 
     scheme: str
     _url: str = field(repr=False)
@@ -96,7 +100,7 @@ class ForwardUrl(TextValue):
     """Where a stream is sent to. `str()` and `repr()` hide credentials; `reveal()` does not."""
 
     expected = "expected the URL of a target such as rtp://host:5004 or rtsp://host/path"
-    json_schema: ClassVar[dict[str, Any]] = {"pattern": r"^(rtsps?|rtp|udp)://.+$"}
+    json_schema: ClassVar[dict[str, Any]] = {"pattern": rf"^({_RTSP}|{_DATAGRAM})$"}
 
     scheme: str
     _url: str = field(repr=False)

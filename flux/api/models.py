@@ -8,6 +8,7 @@ from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, JsonValue
 
+from flux.api.forward_model import ForwardTarget
 from flux.telemetry.redact import redact_text
 from flux.telemetry.snapshot import (
     DroppedTrack,
@@ -214,6 +215,7 @@ class Stream(Model):
     dropped_tracks: list[TrackDropped]
     memory_bytes: int
     rtp: Rtp | None
+    forwards: list[ForwardTarget]
 
     @classmethod
     def of(
@@ -244,6 +246,7 @@ class Stream(Model):
             dropped_tracks=[TrackDropped.of(dropped) for dropped in stream.dropped_tracks],
             memory_bytes=stream.memory_bytes,
             rtp=Rtp.of(stream.rtp) if stream.rtp else None,
+            forwards=[ForwardTarget.of(forward) for forward in stream.forwards],
         )
 
 

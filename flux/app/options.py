@@ -4,12 +4,14 @@ from config.schema import Config, StreamSection
 from flux.bridges.hls.bridge import HlsBridgeOptions
 from flux.bridges.rtsp.pull import Retries
 from flux.bridges.rtsp.server import RtspBridgeOptions
+from flux.bridges.udp.source import DatagramOptions
 from flux.core.limits import Limits
 from media.feed_reader import FeedOptions
 from media.gop import GopLimits
 from media.hls.options import HlsOptions
 from media.stream import StreamOptions
-from protocols.rtsp.options import PullOptions, TransportChoice
+from protocols.rtsp.options import PullOptions, PushOptions, TransportChoice
+from protocols.rtsp.range import PlayRange
 from protocols.rtsp.server import ServerLimits
 from protocols.rtsp.server_options import BASIC, ServerOptions
 
@@ -54,6 +56,9 @@ def pull_options(config: Config, section: StreamSection) -> PullOptions:
     sources = config.sources
     return PullOptions(
         transport=TransportChoice(section.transport),
+        fingerprint=section.fingerprint.digest if section.fingerprint is not None else b"",
+        interface=section.interface,
+        range=PlayRange.parse(section.range) if section.range else None,
         connect_timeout=sources.connect_timeout,
         request_timeout=sources.request_timeout,
         media_timeout=sources.media_timeout,
@@ -86,6 +91,26 @@ def rtsp_options(config: Config, challenges: tuple[str, ...]) -> RtspBridgeOptio
             answer_timeout=config.sources.start_timeout + ANSWER_MARGIN,
         ),
         limits=ServerLimits(connections_per_address=config.limits.connections_per_address),
+    )
+
+
+def push_options(config: Config) -> PushOptions:
+    """What an RTSP target is made with."""
+    sources = config.sources
+    return PushOptions(
+        connect_timeout=sources.connect_timeout, request_timeout=sources.request_timeout
+    )
+
+
+def datagram_options(config: Config) -> DatagramOptions:
+    """What an RTP or UDP source is made with."""
+    sources = config.sources
+    return DatagramOptions(
+        media_timeout=sources.media_timeout,
+        receive_buffer_bytes=sources.udp_receive_buffer,
+        lookup_timeout=sources.connect_timeout,
+        retry_first=sources.retry_first,
+        retry_longest=sources.retry_longest,
     )
 
 

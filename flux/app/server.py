@@ -10,6 +10,7 @@ from config.addresses import ListenAddress
 from config.schema import Config
 from flux.api.server import ApiServer
 from flux.app.options import hls_options, limits_of, rtsp_options
+from flux.app.sources import make_forwards
 from flux.app.streams import StreamRegistry
 from flux.app.tls import TlsPart, server_tls
 from flux.base.errors import ConfigError, PeerError
@@ -24,6 +25,7 @@ from flux.core.admission import Admission
 from flux.core.bus import Bus
 from flux.core.children import Children
 from flux.core.events import AccessDenied, AddressBanned
+from flux.core.forwarding import Forwards
 from flux.core.hooks.events import HookFailed, HookOverflowed
 from flux.core.hooks.part import Hooks
 from flux.core.lifecycle import Lifecycle
@@ -78,12 +80,14 @@ class RouterPart:
         snapshots: SnapshotBridge,
         registry: StreamRegistry,
         limits: LimitsGate,
+        forwards: Forwards,
     ) -> None:
         self._router = router
         self._hls = hls
         self._snapshots = snapshots
         self._registry = registry
         self._limits = limits
+        self._forwards = forwards
         self._second_at = 0.0
         self._timer: asyncio.TimerHandle | None = None
 
@@ -98,8 +102,10 @@ class RouterPart:
             self._timer.cancel()
         self._hls.close()
         self._snapshots.close()
+        self._forwards.close()
         self._router.close(time.monotonic())
         await self._registry.wait_ended()
+        await self._forwards.wait_closed()
 
     def _tick(self) -> None:
         # First of all the next tick: if something below fails, time must go on for the rest.
@@ -107,6 +113,7 @@ class RouterPart:
         now = time.monotonic()
         self._router.tick(now, time.time() - now)
         self._hls.tick(now)
+        self._forwards.tick(now)
         if now >= self._second_at:
             self._second_at = now + 1.0
             self._registry.tick(now)
@@ -143,23 +150,23 @@ class RtspPart:
     name = "rtsp"
 
     def __init__(self, bridge: RtspBridge) -> None:
-        self._bridge = bridge
+        self.bridge = bridge
         self.is_up = False
 
     async def start(self) -> None:
         """Bind; raises OSError or PeerError if an address cannot be had."""
-        await self._bridge.start()
+        await self.bridge.start()
         self.is_up = True
 
     async def stop(self) -> None:
         """End every session."""
         self.is_up = False
-        await self._bridge.stop()
+        await self.bridge.stop()
 
     @property
     def bound(self) -> list[str]:
         """Addresses of RTSP and RTSPS."""
-        return [_written(*address) for address in self._bridge.addresses]
+        return [_written(*address) for address in self.bridge.addresses]
 
 
 class Named:
@@ -208,8 +215,10 @@ class Server:
             lambda: secrets.token_hex(8),
         )
         self.bus.subscribe(StreamStateChanged, self._hls.state_changed)
+        self._forwards = make_forwards(config, self.router, self.bus.emit)
+        self.bus.subscribe(StreamStateChanged, self._forwards.stream_changed)
         self.registry = StreamRegistry(
-            config, self.router, self.children, self.collector, self.bus.emit
+            config, self.router, self.children, self.collector, self.bus.emit, self._forwards
         )
         self.access = Access(config.access, self.bus.emit)
         self.admission.add(self.access)  # first: a banned address costs nobody anything
@@ -218,49 +227,22 @@ class Server:
         self._snapshots = SnapshotBridge(self.router, self.children, admit=self.admission.admit)
         self.bus.subscribe(StreamDeleted, self._snapshots.stream_deleted)
         self._sources = RouterPart(
-            self.router, self._hls, self._snapshots, self.registry, limits_gate
+            self.router, self._hls, self._snapshots, self.registry, limits_gate, self._forwards
         )
         hooks = Hooks(
             self.bus, config.hooks, config.authorize, address_of=self.collector.address_of
         )
         if hooks.gate is not None:
             self.admission.add(hooks.gate)
-        feed_bridge = FeedBridgeOptions(config.flv.start, config.fanout.send_buffer)
-        handlers: list[MediaHandler] = [
-            http_flv(self.router, self.admission, self.bus.emit, feed_bridge),
-            self._hls,
-            self._snapshots,
-        ]
-        if config.player.enabled:
-            pages = PlayerOptions(list_streams=config.player.list, thumbnails=True)
-            handlers.append(
-                PlayerBridge(
-                    self.router,
-                    pages,
-                    permit=self.admission.permit,
-                    survey=self.access.survey,
-                )
-            )
         http = config.listeners.http
-        limits = HttpLimits(
-            connections_per_address=config.limits.connections_per_address,
-            header_bytes=http.header_size,
-            header_timeout=http.header_timeout,
-        )
-        self.http_server = HttpServer(handlers, limits)
+        self.http_server = self._make_http(config)
         self._http = HttpPart(self.http_server, http.address.host, http.address.port)
         rtsp = config.listeners.rtsp
         tls = None
         if rtsp.enabled and rtsp.tls_address is not None:
             tls = server_tls(rtsp.tls, "listeners.rtsp.tls")
-        bridge = RtspBridge(
-            self.router,
-            self.admission,
-            self.bus.emit,
-            rtsp_options(config, self.access.challenges),
-            tls,
-        )
-        self._rtsp = RtspPart(bridge)
+        options = rtsp_options(config, self.access.challenges)
+        self._rtsp = RtspPart(RtspBridge(self.router, self.admission, self.bus.emit, options, tls))
         self._api = ApiServer(
             config.listeners.api.address,
             self.collector,
@@ -285,13 +267,38 @@ class Server:
             emit=self.bus.emit,
             stop_timeout=config.shutdown_timeout,
         )
+        self._tell_collector()
+
+    def _make_http(self, config: Config) -> HttpServer:
+        """The media listener with everything that is served there."""
+        feed_bridge = FeedBridgeOptions(config.flv.start, config.fanout.send_buffer)
+        handlers: list[MediaHandler] = [
+            http_flv(self.router, self.admission, self.bus.emit, feed_bridge),
+            self._hls,
+            self._snapshots,
+        ]
+        if config.player.enabled:
+            pages = PlayerOptions(list_streams=config.player.list, thumbnails=True)
+            permit, survey = self.admission.permit, self.access.survey
+            handlers.append(PlayerBridge(self.router, pages, permit=permit, survey=survey))
+        limits = HttpLimits(
+            connections_per_address=config.limits.connections_per_address,
+            header_bytes=config.listeners.http.header_size,
+            header_timeout=config.listeners.http.header_timeout,
+        )
+        return HttpServer(handlers, limits)
+
+    def _tell_collector(self) -> None:
+        """Say where the figures are."""
+        bridge, http = self._rtsp.bridge, self.http_server
         self.collector.access = self.access.figures
         self.collector.phase = lambda: self._lifecycle.phase
         self.collector.listeners = self._listeners
-        self.collector.http_refusals = lambda: self.http_server.refusals
+        self.collector.http_refusals = lambda: http.refusals
+        self.collector.http_connections = lambda: http.connections
+        self.collector.forwards = self._forwards.snapshot
         self.collector.rtsp_refusals = bridge.refusals
         self.collector.rtsp_connections = lambda: bridge.connections
-        self.collector.http_connections = lambda: self.http_server.connections
 
     @property
     def http_address(self) -> str:

@@ -9,11 +9,11 @@ from config.names import check_stream_name
 from config.patterns import ALL, StreamPattern, fill_in
 from config.schema import Config, StreamSection
 from config.urls import SourceUrl
-from flux.app.options import pull_options, retries, stream_options
+from flux.app.options import stream_options
+from flux.app.sources import LineSource, make_line_source, make_worker_source, targets_of
 from flux.base.errors import PeerError
-from flux.bridges.rtsp.pull import RtspSource
-from flux.bridges.worker import WorkerSource, command_for
 from flux.core.children import Children
+from flux.core.forwarding import Forwards
 from flux.telemetry.collect import Collector
 from media.events import StreamChanged, StreamCreated, StreamDeleted
 from media.router import Router
@@ -41,18 +41,20 @@ class StreamRegistry:
         children: Children,
         collector: Collector,
         emit: Callable[[object], None],
+        forwards: Forwards,
     ) -> None:
         self._config = config
         self._router = router
         self._children = children
         self._collector = collector
         self._emit = emit
+        self._forwards = forwards
         self._entries: dict[str, _Entry] = {}
         self._versions: Counter[str] = Counter()
         self._idle_since: dict[str, float] = {}  # of streams that patterns made
         self._told: dict[str, _Told] = {}  # the present source of each name
-        self._rtsp: dict[str, RtspSource] = {}
-        self._leaving: set[RtspSource] = set()  # replaced ones, until they have said TEARDOWN
+        self._lines: dict[str, LineSource] = {}
+        self._leaving: set[LineSource] = set()  # replaced ones, until they have said goodbye
         self._patterns: list[tuple[StreamPattern, StreamSection]] = []
         for name, section in config.streams.items():
             pattern = StreamPattern.parse(name)
@@ -76,10 +78,15 @@ class StreamRegistry:
     def change(self, name: str, section: StreamSection) -> None:
         """Give a stream another source; its readers are held meanwhile."""
         entry = self._find(name)
-        if entry.section == section:
+        before = entry.section
+        if before == section:
             return
         entry.section = section
         self._versions[name] += 1
+        self._send_on(name, section, entry.origin, ())
+        if before.model_copy(update={"forward": section.forward}) == section:
+            self._emit(StreamChanged(name, entry.origin))
+            return  # only its targets are others
         self._router.replace_source(
             name,
             self._make_source(name, section),
@@ -98,6 +105,7 @@ class StreamRegistry:
         self._versions[name] += 1
         if entry.origin in PASSING:
             del self._versions[name]  # anybody makes such names, as many as they like
+        self._forwards.remove(name)
         self._router.remove(name, "stream-deleted", time.monotonic())
         self._drop_source(name)
         self._emit(StreamDeleted(name, entry.origin))
@@ -129,7 +137,7 @@ class StreamRegistry:
 
     async def wait_ended(self) -> None:
         """Return once every source has said goodbye."""
-        for source in (*self._rtsp.values(), *self._leaving):
+        for source in (*self._lines.values(), *self._leaving):
             await source.wait_stopped()
 
     # -- inside ------------------------------------------------------------------------------
@@ -153,7 +161,7 @@ class StreamRegistry:
                 except ValueError:
                     return False  # what a viewer asked for makes no URL
             update = {"source": source, "on_demand": True}
-            self._declare(name, section.model_copy(update=update), PATTERN)
+            self._declare(name, section.model_copy(update=update), PATTERN, parts)
             return True
         return False
 
@@ -180,7 +188,9 @@ class StreamRegistry:
             raise PeerError("stream-not-found", 404, name)
         return entry
 
-    def _declare(self, name: str, section: StreamSection, origin: str) -> None:
+    def _declare(
+        self, name: str, section: StreamSection, origin: str, parts: tuple[str, ...] = ()
+    ) -> None:
         sources = self._config.sources
         self._router.declare(
             name,
@@ -198,22 +208,28 @@ class StreamRegistry:
             self._router.set_source(name, source)
         self._entries[name] = _Entry(section, origin)
         self._versions[name] += 1
+        self._send_on(name, section, origin, parts)
         self._emit(StreamCreated(name, origin))
+
+    def _send_on(
+        self, name: str, section: StreamSection, origin: str, parts: tuple[str, ...]
+    ) -> None:
+        """Tell who sends streams on. A stream that runs for others only is not kept by that."""
+        is_passive = origin in PASSING or section.source is None
+        self._forwards.declare(name, targets_of(section, name, parts), passive=is_passive)
 
     def _make_source(self, name: str, section: StreamSection) -> Source | None:
         self._drop_source(name)
         if section.source is None:
             return None
-        url = section.source.reveal()
         told = _Told()
         told.say = lambda state, reason: self._say(name, told, state, reason)
         self._told[name] = told
         if section.source.scheme == "testcard":
-            return WorkerSource(name, command_for(url), self._router, self._children, told.say)
-        options = pull_options(self._config, section)
-        source = RtspSource(name, url, self._router, told.say, options, retries(self._config))
-        told.rtsp = source
-        self._rtsp[name] = source
+            return make_worker_source(name, section, self._router, self._children, told.say)
+        source = make_line_source(name, section, self._config, self._router, told.say)
+        told.line = source
+        self._lines[name] = source
         self._collector.rtp_sources[name] = source.figures
         return source
 
@@ -221,7 +237,7 @@ class StreamRegistry:
         """The source of this name is no longer the one; it may still be saying goodbye."""
         self._told.pop(name, None)
         self._collector.rtp_sources.pop(name, None)
-        source = self._rtsp.pop(name, None)
+        source = self._lines.pop(name, None)
         if source is not None and not source.is_at_rest:
             self._leaving.add(source)
 
@@ -229,18 +245,18 @@ class StreamRegistry:
         """A source tells its state; one that was replaced is only heard to the end."""
         if self._told.get(name) is told:
             self._router.source_state(name, state, reason, time.monotonic())
-        elif state == "stopped" and told.rtsp is not None:
-            self._leaving.discard(told.rtsp)
+        elif state == "stopped" and told.line is not None:
+            self._leaving.discard(told.line)
 
 
 class _Told:
     """Where one source tells its state to."""
 
-    __slots__ = ("rtsp", "say")
+    __slots__ = ("line", "say")
 
     def __init__(self) -> None:
         self.say: Callable[[str, str], None] = _nobody
-        self.rtsp: RtspSource | None = None
+        self.line: LineSource | None = None
 
 
 def _nobody(state: str, reason: str) -> None:

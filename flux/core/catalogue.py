@@ -19,6 +19,7 @@ import flux.core.events
 import flux.core.hooks.events
 import media.events
 from flux.core.children import ChildEnded, ChildStarted
+from flux.core.forward import ForwardStateChanged
 
 INTRODUCTION = """\
 # Events
@@ -99,6 +100,7 @@ def chapters() -> tuple[Chapter, ...]:
     server = (*events_of(flux.core.events), ChildStarted, ChildEnded)
     return (
         Chapter("Streams, publishers and readers", events_of(media.events)),
+        Chapter("Targets that streams are sent to", (ForwardStateChanged,)),
         Chapter("The server and its processes", server),
         Chapter("Hooks", events_of(flux.core.hooks.events)),
     )

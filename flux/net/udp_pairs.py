@@ -8,7 +8,7 @@ from typing import Any
 
 from flux.base.errors import PeerError
 from flux.net.multicast import bind_receiver, configure_sender
-from flux.net.udp import PAIR_ATTEMPTS, Address, SharedUdpSocket
+from flux.net.udp import Address, SharedUdpSocket, bind_ports
 
 OnDatagrams = Callable[[int, float, Address, list[bytes]], None]  # channel, arrival, sender
 
@@ -43,25 +43,13 @@ class UdpPairs:
         `local` is a socket address of which only the port is replaced. Raises `PeerError`
         `no-udp-ports`.
         """
-        for _ in range(PAIR_ATTEMPTS):
-            first: socket.socket | None = None
-            second: socket.socket | None = None
-            try:
-                first = socket.socket(family, socket.SOCK_DGRAM)
-                second = socket.socket(family, socket.SOCK_DGRAM)
-                first.bind((local[0], 0, *local[2:]))
-                port = int(first.getsockname()[1])
-                second.bind((local[0], port ^ 1, *local[2:]))
-            except OSError:
-                for each in (first, second):
-                    if each is not None:
-                        each.close()
-                continue
-            even, odd = (first, second) if port % 2 == 0 else (second, first)
-            self._add(even, buffer_bytes)
-            self._add(odd, buffer_bytes)
-            return port & ~1, port | 1
-        raise PeerError("no-udp-ports")
+        try:
+            even, odd = bind_ports(family, local)
+        except OSError as error:
+            raise PeerError("no-udp-ports", detail=str(error)) from error
+        self._add(even, buffer_bytes)
+        self._add(odd, buffer_bytes)
+        return int(even.getsockname()[1]), int(odd.getsockname()[1])
 
     def join(
         self,

@@ -2,12 +2,13 @@
 
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Protocol
 
 import flux
 from flux.core.admission import AccessFigures
 from flux.core.bus import Bus
+from flux.core.forward import ForwardSnapshot
 from flux.core.histogram import Histogram
 from flux.core.lifecycle import Phase
 from flux.core.looplag import LoopLag
@@ -57,6 +58,7 @@ class Collector:
         self.phase: Callable[[], str] = lambda: Phase.STARTING
         self.listeners: Callable[[], Sequence[ListenerSnapshot]] = tuple
         self.http_refusals: Callable[[], Mapping[str, int]] = dict
+        self.forwards: Callable[[str], Iterable[ForwardSnapshot]] = _no_forwards
         self.rtsp_refusals: Callable[[], Mapping[str, int]] = dict
         self.rtsp_connections: Callable[[], int] = int
         self.http_connections: Callable[[], int] = int
@@ -188,6 +190,7 @@ class Collector:
             memory_bytes=stream.size_bytes,
             rtp=_rtp(rtp()) if rtp is not None else None,
             links=_links(stream),
+            forwards=tuple(self.forwards(stream.name)),
         )
 
 
@@ -225,6 +228,11 @@ def _rtp(figures: RtpCounters) -> RtpSnapshot:
         reordered=figures.reordered,
         jitter=figures.jitter,
     )
+
+
+def _no_forwards(_stream: str) -> tuple[ForwardSnapshot, ...]:
+    """Nothing is sent on."""
+    return ()
 
 
 def _links(stream: Stream) -> dict[str, LinkFigures]:

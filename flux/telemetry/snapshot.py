@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from flux.core.admission import AccessFigures
+from flux.core.forward import ForwardSnapshot
 from flux.core.histogram import HistogramSnapshot
 from media.link import LinkFigures
 
@@ -123,6 +124,7 @@ class StreamSnapshot:
     dropped_tracks: tuple[DroppedTrack, ...] = ()
     memory_bytes: int = 0  # cache and feeds
     rtp: RtpSnapshot | None = None
+    forwards: tuple[ForwardSnapshot, ...] = ()
     links: Mapping[str, LinkFigures] = field(default_factory=dict)  # protocol -> its readers' worst
 
 

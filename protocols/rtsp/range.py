@@ -10,7 +10,7 @@ from flux.base.errors import WireError
 NPT = "npt"
 CLOCK = "clock"
 MAX_RANGE_CHARACTERS = 128
-MAX_SECONDS = 10**10  # beyond that a position is nonsense
+MAX_SECONDS = 10.0**10 - 1  # beyond that a position is nonsense
 
 RANGE = re.compile(
     r"(npt|clock|smpte(?:-25|-30-drop)?)=([^-;\s]*)-([^-;\s]*)", re.IGNORECASE | re.ASCII
@@ -100,10 +100,11 @@ class PlayRange:
 
     def _position(self, seconds: float) -> str:
         if self.unit == NPT:
-            return f"{seconds:.3f}"
+            return f"{min(seconds, MAX_SECONDS):.3f}"
         if self.unit == CLOCK:
             instant = EPOCH + timedelta(seconds=min(seconds, LAST_INSTANT))
             return f"{instant:%Y%m%dT%H%M%S}.{instant.microsecond // 1000:03d}Z"
+        seconds = min(seconds, MAX_SECONDS / 10)  # hours have six digits
         whole = int(seconds)
         frame = int((seconds - whole) * FRAME_RATES[self.unit])
         return f"{whole // 3600}:{whole // 60 % 60:02d}:{whole % 60:02d}:{frame:02d}"

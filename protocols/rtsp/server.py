@@ -17,7 +17,11 @@ __all__ = ("RtspPeer", "RtspServer", "ServerHandler", "ServerLimits")
 
 
 class RtspServer:
-    """Owns listeners, connections and tunnels. `refusals` and `drops` count by reason."""
+    """Owns listeners, connections and tunnels.
+
+    By reason: `refusals` counts requests and connections that were refused, `drops` what was thrown
+    away by connections that have ended; `all_drops` those that are there as well.
+    """
 
     def __init__(
         self,
@@ -79,6 +83,14 @@ class RtspServer:
     def connections(self) -> int:
         """How many TCP connections there are."""
         return len(self._links)
+
+    def all_drops(self) -> Counter[str]:
+        """What was thrown away so far, by reason."""
+        found = self.drops.copy()
+        for peer in self.peers:
+            for reason, count in peer.drops.items():
+                found[reason] += count
+        return found
 
     def __iter__(self) -> Iterator[RtspPeer]:
         return iter(tuple(self.peers))

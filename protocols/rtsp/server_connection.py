@@ -57,7 +57,7 @@ class ServerConnection:
     """One connection of a client at `address`; UDP leads nowhere else.
 
     `token` gives a fresh unguessable word each time (session ids, nonces), `date` the value of
-    the Date header.
+    the Date header; `refused` counts refusals by reason, for all who share it.
     """
 
     def __init__(
@@ -67,12 +67,13 @@ class ServerConnection:
         address: str,
         now: float,
         date: Callable[[], str] | None = None,
+        refused: Counter[str] | None = None,
     ) -> None:
         self._options = options
         self._reader = MessageReader(is_server=True)
         self._queue = RequestQueue(options)
         self._table = SessionTable()
-        self._replies = Replies(options, date)
+        self._replies = Replies(options, date, Counter() if refused is None else refused)
         self._events: deque[Event] = deque()
         self._dispatcher = Dispatcher(
             options, token, address, self._table, self._queue, self._replies, self._events.append

@@ -1,5 +1,6 @@
 """Replies of the server: the headers that all have, and those of single methods."""
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 
 from flux.base.errors import StateError
@@ -14,13 +15,17 @@ MAX_CSEQ_CHARACTERS = 64
 
 
 class Replies:
-    """Builds the bytes of replies. `date` gives the value of the Date header."""
+    """Builds the bytes of replies. `date` gives the value of the Date header; `refused` counts
+    refusals by reason."""
 
-    __slots__ = ("_date", "_options")
+    __slots__ = ("_date", "_options", "_refused")
 
-    def __init__(self, options: ServerOptions, date: Callable[[], str] | None) -> None:
+    def __init__(
+        self, options: ServerOptions, date: Callable[[], str] | None, refused: Counter[str]
+    ) -> None:
         self._options = options
         self._date = date
+        self._refused = refused
 
     def build(
         self,
@@ -61,6 +66,7 @@ class Replies:
         """An error reply."""
         if not 300 <= refusal.status <= 599:
             raise StateError(f"{refusal.status} is no refusal")
+        self._refused[refusal.reason or f"rtsp-{refusal.status}"] += 1
         return self.build(
             request, refusal.status, refusal.headers, session=session, reason=refusal.reason
         )

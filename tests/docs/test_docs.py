@@ -24,6 +24,7 @@ from flux.app.streams import StreamRegistry
 from flux.cli import app
 from flux.core.bus import Bus
 from flux.core.children import Children
+from flux.core.forwarding import Forwards
 from flux.core.looplag import LoopLag
 from flux.telemetry import metrics
 from flux.telemetry.collect import Collector
@@ -98,7 +99,8 @@ def routes() -> set[str]:
     bus = Bus()
     router = Router(bus.emit)
     collector = Collector(router, bus, LoopLag())
-    registry = StreamRegistry(Config(), router, Children(bus.emit), collector, bus.emit)
+    forwards = Forwards(router, bus.emit, {})
+    registry = StreamRegistry(Config(), router, Children(bus.emit), collector, bus.emit, forwards)
     paths = [route.path for route in Api(collector, registry, bus).routes()]
     return {re.sub(r"\{(\w+):[^}]*\}", r"{\1}", path) for path in paths}
 

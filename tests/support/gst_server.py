@@ -48,6 +48,8 @@ PARSERS = {
     "video/x-h265": "h265parse ! video/x-h265,stream-format=hvc1,alignment=au",
     "audio/mpeg": "aacparse ! audio/mpeg,stream-format=raw",
     "audio/x-opus": "opusparse",
+    "audio/x-alaw": "identity silent=true",
+    "audio/x-mulaw": "identity silent=true",
 }
 DECODERS = {"audio/mpeg": "aacparse ! avdec_aac", "audio/x-opus": "opusparse ! opusdec"}
 G711 = (  # in packets of 20 ms
@@ -262,7 +264,8 @@ def recorder(file: str, codecs: list[str]) -> Any:
     """A factory that writes what clients record (ANNOUNCE, RECORD) to an MPEG-TS file."""
     factory = GstRtspServer.RTSPMediaFactory()
     chains = [
-        DEPAYLOADERS[codec].format(number=number) + f" ! {UNLIMITED} ! mux." for number, codec in enumerate(codecs)
+        DEPAYLOADERS[codec].format(number=number) + f" ! {UNLIMITED} ! mux."
+        for number, codec in enumerate(codecs)
     ]
     sink = f"mpegtsmux name=mux ! filesink location={file} sync=false async=false"
     factory.set_launch(f"( {' '.join(chains)} {sink} )")

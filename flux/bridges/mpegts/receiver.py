@@ -23,6 +23,7 @@ from typing import Protocol
 
 from flux.base.errors import PeerError
 from flux.base.units import ntp_from_unix, rescale
+from media.codecs.aac import AacParameters
 from media.frame import NO_TIME
 from media.mpegts.clock import CLOCK_HZ
 from media.mpegts.demuxer import TsDemuxer
@@ -177,7 +178,8 @@ class TsReceiver:
             self._end(NO_PROGRAM)
             return
         self._take(self._demuxer.settle())
-        self._decide(is_late=True)
+        if self._is_deciding:
+            self._decide(is_late=True)
 
     def close(self, reason: str, now: float) -> None:
         """End the run; what is not whole is forgotten."""
@@ -226,9 +228,9 @@ class TsReceiver:
         """The PMT lists these streams now."""
         self._listed = tracks
         self._keep_nothing()
-        if not tracks:  # they may come again; if not, silence is for the owner to judge
+        if not tracks:  # they may come again
             self._is_deciding = False
-            self._deadline = None
+            self._deadline = self._now + PROGRAM_TIMEOUT
             return
         self._is_deciding = True
         self._deadline = self._now + START_TIMEOUT
@@ -273,7 +275,8 @@ class TsReceiver:
         if publisher is not None:
             tracks = publisher.tracks
             is_same = len(tracks) == len(descriptions) and not any(
-                _differs(track, each) for track, each in zip(tracks, descriptions, strict=True)
+                _differs(track, each) or _sounds_other(track, each)
+                for track, each in zip(tracks, descriptions, strict=True)
             )
             if not is_same:
                 self._publisher = None
@@ -402,6 +405,16 @@ def _differs(track: Track, description: TrackDescription) -> bool:
         description.kind,
         description.codec,
         description.clock_rate,
+    )
+
+
+def _sounds_other(track: Track, description: TrackDescription) -> bool:
+    """Whether another AAC stream takes a track's place, whose configuration nobody would tell."""
+    old, new = track.parameters, description.parameters
+    return (
+        isinstance(old, AacParameters)
+        and isinstance(new, AacParameters)
+        and (old.config != new.config)
     )
 
 

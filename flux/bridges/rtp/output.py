@@ -174,14 +174,17 @@ class RtpOutput:
 
         `variant` dresses the frames for this reader alone, channels included.
         """
-        if variant is not None:
-            return self.feed.attach(sink, start, variant)
+        return self.feed.attach(sink, start, self.dress(channels) if variant is None else variant)
+
+    def dress(self, channels: Mapping[int, int]) -> Variant | None:
+        """The variant for these channels, one for all readers that want the same."""
         wanted = tuple(channels.get(track.index) for track in self.tracks)
-        if wanted != tuple(2 * track.index for track in self.tracks):
-            variant = self._maps.get(wanted)
-            if variant is None:
-                variant = self._maps[wanted] = ChannelMap(wanted)
-        return self.feed.attach(sink, start, variant)
+        if wanted == tuple(2 * track.index for track in self.tracks):
+            return None
+        variant = self._maps.get(wanted)
+        if variant is None:
+            variant = self._maps[wanted] = ChannelMap(wanted)
+        return variant
 
     def attach_datagrams(
         self,

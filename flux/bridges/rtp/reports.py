@@ -24,11 +24,11 @@ class ReaderReports:
     __slots__ = (
         "_begun",
         "_cname",
-        "_loss",
+        "_due",
+        "_heard",
+        "_rested",
         "_sent",
         "broken",
-        "due_at",
-        "jitter",
         "received_at",
         "round_trip",
         "tracks",
@@ -48,9 +48,9 @@ class ReaderReports:
             for index, track in self.tracks.items()
         }
         self._sent: dict[int, float] = {}  # by the middle 32 bits of its NTP: when it was sent
-        self._loss: dict[int, tuple[int, int]] = {}  # by SSRC: cumulative loss, fraction
-        self.due_at = 0.0  # when the next reports are due: the first at once
-        self.jitter = 0.0  # seconds, of the worst track
+        self._heard: dict[int, tuple[int, float]] = {}  # by SSRC: packets lost, jitter in seconds
+        self._due: dict[int, float] = {}  # when the next report is; the first at once
+        self._rested: dict[int, tuple[int, int]] = {}  # packets and octets sent before
         self.round_trip: float | None = None  # seconds
         self.received_at: float | None = None  # when it last reported
         self.broken = 0  # compounds that are none
@@ -58,7 +58,39 @@ class ReaderReports:
     @property
     def lost(self) -> int:
         """Packets that never arrived, by what the reader says."""
-        return sum(lost for lost, _ in self._loss.values())
+        return sum(lost for lost, _ in self._heard.values())
+
+    @property
+    def jitter(self) -> float:
+        """Seconds, of the worst track."""
+        return max((jitter for _, jitter in self._heard.values()), default=0.0)
+
+    def begin(self, track: RtpOutTrack, packets: int, octets: int) -> None:
+        """Another track, or one that rested, of which so much is made already that goes first.
+
+        What was counted before it rested counts on.
+        """
+        index = track.index
+        before = self._rested.pop(index, (0, 0))
+        self.tracks[index] = track
+        self._begun[index] = track.packets - packets - before[0], track.octets - octets - before[1]
+        self._due.pop(index, None)
+
+    def rest(self, index: int) -> None:
+        """Nothing of a track is sent from now on."""
+        track = self.tracks.pop(index, None)
+        if track is not None:
+            packets, octets = self._begun[index]
+            self._rested[index] = track.packets - packets, track.octets - octets
+
+    def due(self, now: float) -> list[tuple[int, bytes]]:
+        """The reports that are due, by track index; a silent track is due with its first frame."""
+        found: list[tuple[int, bytes]] = []
+        for index in self.tracks:
+            if now >= self._due.get(index, 0.0) and (compound := self.make(index, now)) is not None:
+                self._due[index] = now + REPORT_INTERVAL
+                found.append((index, compound))
+        return found
 
     def make(self, index: int, now: float) -> bytes | None:
         """A compound of SR and SDES for one track; None before its first frame."""
@@ -105,8 +137,7 @@ class ReaderReports:
         track = next((t for t in self.tracks.values() if t.ssrc == block.ssrc), None)
         if track is None:
             return
-        self._loss[block.ssrc] = (max(0, block.cumulative_lost), block.fraction_lost)
-        self.jitter = block.jitter / track.clock_rate
+        self._heard[block.ssrc] = max(0, block.cumulative_lost), block.jitter / track.clock_rate
         sent = self._sent.get(block.last_sr) if block.last_sr else None
         if sent is not None:
             self.round_trip = max(0.0, now - sent - block.delay_since_last_sr / 65_536)

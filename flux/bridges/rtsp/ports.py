@@ -1,8 +1,8 @@
 """The server's UDP ports: one for RTP and one for RTCP, for all sessions.
 
-What comes is told apart by the sender's address and port, which SETUP named. A receiver report from
-another port of an address that has one session only is that session's: many NATs and some players
-use a port of their own for RTCP. Everything else is counted.
+What comes is told apart by the sender's address and port, which SETUP named. RTCP from another port
+of an address that has one session only is that session's: many NATs and some players use a port of
+their own for RTCP. Everything else is counted.
 """
 
 import asyncio
@@ -32,7 +32,7 @@ class UdpPorts:
         self._sockets: list[SharedUdpSocket] = []
         self._family = socket.AF_INET
         self._receivers: tuple[dict[tuple[str, int], Receiver], ...] = ({}, {})
-        self._rtcp_only: dict[str, dict[Receiver, None]] = {}
+        self._anywhere: dict[str, dict[Receiver, None]] = {}  # of RTCP, by host
         self._senders: list[RunSender] = []
         self.strangers: Counter[str] = Counter()
 
@@ -80,26 +80,40 @@ class UdpPorts:
             shared.close()
         self._sockets.clear()
 
+    def reaches(self, host: str) -> bool:
+        """Whether the sockets can send to an address: those of IPv4 alone know no other."""
+        return self._family == socket.AF_INET6 or ":" not in host
+
     def address(self, host: str, port: int) -> Address:
         """`host` and `port` as the sockets take it."""
         if self._family == socket.AF_INET:
             return (host, port)
         return ("::ffff:" + host, port) if "." in host and ":" not in host else (host, port)
 
+    @property
+    def registrations(self) -> int:
+        """How many receivers there are."""
+        return sum(map(len, self._receivers)) + sum(map(len, self._anywhere.values()))
+
     def listen(self, host: str, port: int, receiver: Receiver, *, is_rtcp: bool) -> None:
         """Give `receiver` what comes from there; replaces who had it before."""
         self._receivers[is_rtcp][host, port] = receiver
-        if is_rtcp:
-            self._rtcp_only.setdefault(host, {})[receiver] = None
 
     def forget(self, host: str, port: int, receiver: Receiver, *, is_rtcp: bool) -> None:
         """Undo `listen`; nothing if somebody else has it by now."""
         if self._receivers[is_rtcp].get((host, port)) == receiver:
             del self._receivers[is_rtcp][host, port]
-        if is_rtcp and host in self._rtcp_only:
-            self._rtcp_only[host].pop(receiver, None)
-            if not self._rtcp_only[host]:
-                del self._rtcp_only[host]
+
+    def listen_anywhere(self, host: str, receiver: Receiver) -> None:
+        """Give `receiver` RTCP of this host from ports that nobody named, if it is the only one."""
+        self._anywhere.setdefault(host, {})[receiver] = None
+
+    def forget_anywhere(self, host: str, receiver: Receiver) -> None:
+        """Undo `listen_anywhere`."""
+        of_host = self._anywhere.get(host, {})
+        of_host.pop(receiver, None)
+        if not of_host:
+            self._anywhere.pop(host, None)
 
     def _on_readable(self, index: int) -> None:
         now = time.monotonic()
@@ -108,7 +122,7 @@ class UdpPorts:
             host = plain_host(address[0])
             receiver = receivers.get((host, address[1]))
             if receiver is None and index == 1:
-                of_host = self._rtcp_only.get(host, {})
+                of_host = self._anywhere.get(host, {})
                 receiver = next(iter(of_host)) if len(of_host) == 1 else None
             if receiver is None:
                 self.strangers["rtcp-stranger" if index else "rtp-stranger"] += len(datagrams)

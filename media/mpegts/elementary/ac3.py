@@ -1,5 +1,7 @@
 """AC-3 and E-AC-3: ATSC A/53 part 3, ETSI EN 300 468 annex D; frames by ETSI TS 102 366."""
 
+import re
+
 from media.codecs import ac3, eac3
 from media.codecs.ac3 import Ac3Parameters
 from media.codecs.eac3 import MAX_FRAMES, Eac3Parameters
@@ -11,7 +13,7 @@ class Ac3Parser(FrameSplitter):
     """Whole AC-3 frames; the clock is the sample rate."""
 
     prefix = "ac3"
-    sync = ac3.SYNC_WORD
+    sync = re.compile(ac3.SYNC_WORD)
     header_bytes = ac3.HEADER_BYTES
 
     def read_header(self, data: bytes, at: int) -> FrameHeader:
@@ -34,7 +36,7 @@ class Eac3Parser(FrameSplitter):
     """E-AC-3 access units: the frames of all substreams of one instant."""
 
     prefix = "eac3"
-    sync = ac3.SYNC_WORD
+    sync = re.compile(ac3.SYNC_WORD)
     header_bytes = ac3.HEADER_BYTES
 
     def __init__(self, output: Output) -> None:

@@ -1,5 +1,7 @@
 """AAC in ADTS, stream_type 0x0F; ISO/IEC 14496-3 section 1.A.2.2."""
 
+import re
+
 from flux.base.bits import BitReader
 from flux.base.errors import WireError
 from media.codecs.aac import SAMPLE_RATES, AacParameters
@@ -17,7 +19,7 @@ class AdtsParser(FrameSplitter):
     """Raw AAC frames. A configuration that changed comes as a piece of its own before the frame."""
 
     prefix = "adts"
-    sync = b"\xff"
+    sync = re.compile(b"\xff[\xf0\xf1\xf8\xf9]")
     header_bytes = HEADER_BYTES
 
     def __init__(self, output: Output) -> None:

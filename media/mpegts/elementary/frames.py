@@ -9,6 +9,7 @@ must be followed by another one with the same configuration or end with its PES 
 begins a PES packet is believed too. Bytes between frames are skipped and counted once.
 """
 
+import re
 from dataclasses import dataclass
 
 from flux.base.errors import WireError
@@ -16,7 +17,7 @@ from flux.base.units import rescale
 from media.mpegts.elementary.base import NO_TIME, NO_TIMESTAMP, Output, Pes
 
 CLOCK_HZ = 90_000
-MAX_TRIES = 64  # headers that are no headers, in one PES packet: the rest of it is given up
+MAX_TRIES = 16  # headers that are no headers, in one PES packet: the rest of it is given up
 
 
 @dataclass(slots=True)
@@ -35,7 +36,7 @@ class FrameSplitter:
     """Base of the parsers; a codec says how headers are read and what is done with a frame."""
 
     prefix = ""  # of the drop reasons: "adts"
-    sync = b""  # how a header begins
+    sync = re.compile(b"")  # how a header begins: two bytes
     header_bytes = 4  # as much as `read_header` needs
 
     def __init__(self, output: Output) -> None:
@@ -164,8 +165,14 @@ class FrameSplitter:
         """Where frames go on; -1 if nowhere yet, then what may begin one is carried."""
         size = len(data)
         while self._tries > 0:
-            at = data.find(self.sync, at)
-            if at < 0 or size - at < self.header_bytes:
+            found = self.sync.search(data, at)
+            if found is None:
+                if at < size and self.sync.pattern.startswith(data[-1:]):
+                    self._hold(data, size - 1)
+                break
+            at = found.start()
+            if size - at < self.header_bytes:
+                self._hold(data, at)
                 break
             self._tries -= 1
             header = self._next_header(data, at)
@@ -185,7 +192,7 @@ class FrameSplitter:
     def _follows(self, data: bytes, at: int, header: FrameHeader) -> bool:
         """Whether a frame of the same configuration begins at `at`."""
         if len(data) - at < self.header_bytes:
-            return data[at] == self.sync[0]
+            return self.sync.pattern.startswith(data[at : at + 1])
         try:
             return self.read_header(data, at).configuration == header.configuration
         except WireError:

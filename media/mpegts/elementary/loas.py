@@ -1,5 +1,7 @@
 """AAC in LATM with the sync layer LOAS, stream_type 0x11; ISO/IEC 14496-3 section 1.7.2."""
 
+import re
+
 from flux.base.errors import WireError
 from media.codecs.aac import AacParameters, parse_config
 from media.codecs.latm import AudioMuxReader
@@ -13,7 +15,7 @@ class LoasParser(FrameSplitter):
     """Raw AAC frames out of AudioSyncStream. What comes before a configuration is skipped."""
 
     prefix = "loas"
-    sync = b"\x56"
+    sync = re.compile(b"\x56[\xe0-\xff]")
     header_bytes = HEADER_BYTES
 
     def __init__(self, output: Output) -> None:

@@ -1,5 +1,7 @@
 """MPEG audio, layers I to III, stream_types 0x03 and 0x04; ISO/IEC 11172-3, 13818-3."""
 
+import re
+
 from media.codecs.mp3 import Mp3Parameters, parse_header
 from media.mpegts.elementary.frames import CLOCK_HZ, FrameHeader, FrameSplitter
 
@@ -8,7 +10,7 @@ class MpegAudioParser(FrameSplitter):
     """Whole frames with their headers; the clock is the 90 kHz of RTP."""
 
     prefix = "mp3"
-    sync = b"\xff"
+    sync = re.compile(b"\xff[\xe2-\xff]")
     header_bytes = 4
 
     def read_header(self, data: bytes, at: int) -> FrameHeader:

@@ -103,7 +103,7 @@ class RtspPeer:
         self._server = server
         self._link = link
         self._machine = ServerConnection(
-            server.options, server.token, link.address, time.monotonic(), _date
+            server.options, server.token, link.address, time.monotonic(), _date, server.refusals
         )
         self._timer = DeadlineTimer(asyncio.get_running_loop(), self._on_due)
         self._is_pumping = False

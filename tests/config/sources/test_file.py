@@ -42,7 +42,8 @@ streams.live/cam.source (x.yml:5): expected one @ only; in a password @ is writt
 streams.live/cam.on_demand (x.yml:6): expected true or false, found 'yes'
 streams.live/cam.on_demand (x.yml:7): this key was given already, on line 6
 streams.live/cam.trnsport (x.yml:8): unknown key, did you mean 'transport'?
-streams.live/cam.transport (x.yml:9): expected 'auto', 'tcp' or 'udp', found 'sctp'
+streams.live/cam.transport (x.yml:9): expected 'auto', 'tcp', 'udp', 'multicast' or 'http', \
+found 'sctp'
 streams.number (x.yml:11): expected a section of keys, found 5
 streams.1.source (x.yml:12): expected rtsp://, rtsps://, rtp://, udp:// or testcard:, \
 srt is not supported yet, found '***@host'

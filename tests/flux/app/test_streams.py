@@ -15,6 +15,7 @@ from flux.base.errors import PeerError
 from flux.bridges.rtsp.pull import RtspSource
 from flux.core.bus import Bus
 from flux.core.children import Children
+from flux.core.forwarding import Forwards
 from flux.core.looplag import LoopLag
 from flux.telemetry.collect import Collector
 from media.codecs.g711 import G711Parameters
@@ -60,7 +61,12 @@ class House:
         self.router = Router(bus.emit)
         self.collector = Collector(self.router, bus, LoopLag())
         self.registry = StreamRegistry(
-            Config(streams=streams), self.router, Children(bus.emit), self.collector, bus.emit
+            Config(streams=streams),
+            self.router,
+            Children(bus.emit),
+            self.collector,
+            bus.emit,
+            Forwards(self.router, bus.emit, {}),
         )
 
     def is_at_rest(self, name: str) -> bool:
@@ -202,7 +208,12 @@ async def test_names_that_are_none_make_no_streams_and_their_number_is_bounded()
     bus = Bus()
     router = Router(events.append)
     StreamRegistry(
-        config, router, Children(events.append), Collector(router, bus, LoopLag()), events.append
+        config,
+        router,
+        Children(events.append),
+        Collector(router, bus, LoopLag()),
+        events.append,
+        Forwards(router, events.append, {}),
     )
     assert [router.lookup(name) for name in ("", "../x", "a//b", "_/x")] == [None] * 4
     assert [router.lookup(f"n{n}") is not None for n in range(5)] == [True] * 3 + [False] * 2

@@ -19,10 +19,9 @@ from protocols.rtcp import (
 NTP = 3_900_000_000 * NTP_SECOND
 
 
-def track() -> RtpOutTrack:
-    made = RtpOutTrack(
-        0, Track(0, Kind.VIDEO, H264, 90_000), Encoding("H264", 90_000), lambda bits: 7, [].append
-    )
+def track(index: int = 0, ssrc: int = 7) -> RtpOutTrack:
+    video = Track(index, Kind.VIDEO, H264, 90_000)
+    made = RtpOutTrack(index, video, Encoding("H264", 90_000), lambda bits: ssrc, [].append)
     made.is_known = True
     made.last_ntp, made.last_timestamp, made.last_arrived = NTP, 90_000, 10.0
     made.packets, made.octets = 100, 50_000
@@ -86,3 +85,41 @@ def test_what_is_not_ours_or_broken_changes_nothing() -> None:
     reports.receive(ReceiverReport(1, (ReportBlock(7, 0, -3, 0, 0, 5, 1),)).serialize(), 1.0)
     assert reports.lost == 0  # duplicates made it negative
     assert reports.round_trip is None  # a report that we did not send
+
+
+def test_reports_are_due_at_once_and_then_each_five_seconds() -> None:
+    reports = ReaderReports([track()], "us", {})
+    times = [now for now in range(10, 21) if reports.due(float(now))]
+    assert times == [10, 15, 20]
+
+
+def test_a_silent_track_is_due_with_its_first_frame() -> None:
+    silent = track(1, 8)
+    silent.is_known = False
+    reports = ReaderReports([track(), silent], "us", {})
+    assert [index for index, _ in reports.due(10.0)] == [0]
+    assert reports.due(11.0) == []
+    silent.is_known = True
+    assert [index for index, _ in reports.due(12.0)] == [1]
+    assert [index for index, _ in reports.due(15.0)] == [0]
+
+
+def test_a_track_that_rested_counts_on() -> None:
+    out = track()
+    reports = ReaderReports([out], "us", {})
+    out.packets, out.octets = 110, 51_000
+    reports.rest(0)
+    assert reports.due(11.0) == []
+    out.packets, out.octets = 200, 90_000  # nobody got these
+    reports.begin(out, 5, 400)
+    out.packets, out.octets = 203, 90_300
+    ((_, compound),) = reports.due(12.0)
+    report = sender_report(compound)
+    assert (report.packet_count, report.octet_count) == (10 + 5 + 3, 1_000 + 400 + 300)
+
+
+def test_jitter_is_that_of_the_worst_track() -> None:
+    reports = ReaderReports([track(), track(1, 8)], "us", {})
+    blocks = (ReportBlock(7, 0, 0, 1, 9_000, 0, 0), ReportBlock(8, 0, 2, 1, 90, 0, 0))
+    reports.receive(ReceiverReport(99, blocks).serialize(), 20.0)
+    assert (reports.jitter, reports.lost) == (0.1, 2)
