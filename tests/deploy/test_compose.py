@@ -50,8 +50,10 @@ def test_the_ports_are_those_of_the_configuration() -> None:
     source, target, mode = mount.split(":")
     assert (target, mode) == ("/config/flux.yaml", "ro")
     config = load_file(ROOT / source)
-    port = config.listeners.http.address.port
-    assert flux["ports"] == [f"{port}:{port}"]
+    listeners = config.listeners
+    http, rtsp = listeners.http.address.port, listeners.rtsp.address.port
+    pair = f"{listeners.rtsp.rtp_address.port}-{listeners.rtsp.rtcp_address.port}"
+    assert flux["ports"] == [f"{http}:{http}", f"{rtsp}:{rtsp}", f"{pair}:{pair}/udp"]
 
 
 def test_flux_has_time_to_stop() -> None:

@@ -33,6 +33,7 @@ from media.track import H264, H265, Kind, Track, TrackDescription
 
 START_TIMEOUT = 3.0  # seconds from the PMT on, in which streams may show what they are
 PROGRAM_TIMEOUT = 10.0  # seconds of bytes without any program
+RUN_PAUSE = 1.0  # seconds from one run's begin to the next: a PMT may change with every packet
 MAX_KEPT_BYTES = 16 << 20  # of units that wait for a run
 LATE = 5.0  # seconds after the run's begin, from which on a stream's first unit needs a report
 
@@ -126,6 +127,7 @@ class TsReceiver:
         self._kept_bytes = 0
         self._base: tuple[int, float] | None = None  # 90 kHz and Unix time of the run's begin
         self._now = 0.0
+        self._run_at = 0.0  # when the run began
         self.drops: Counter[str] = Counter()  # all of them; a publisher is told too
         self._untold: Counter[str] = Counter()  # drops from before there was a publisher
         self.closed = False
@@ -247,6 +249,7 @@ class TsReceiver:
         if description is None:
             return
         if carried is None or _differs(carried.track, description):
+            self._carried.pop(track, None)  # what comes from now on is for the next run
             self._is_deciding = True
             self._decide(is_late=True)
 
@@ -278,6 +281,10 @@ class TsReceiver:
                 _differs(track, each) or _sounds_other(track, each)
                 for track, each in zip(tracks, descriptions, strict=True)
             )
+            if not is_same and self._now < self._run_at + RUN_PAUSE:
+                self._is_deciding = True
+                self._deadline = self._run_at + RUN_PAUSE
+                return
             if not is_same:
                 self._publisher = None
                 self._carried = {}
@@ -293,6 +300,7 @@ class TsReceiver:
                 self._end(error.reason)
                 return
             self._publisher = publisher
+            self._run_at = self._now
             publisher.on_ended = self._end
             for reason, count in self._untold.items():
                 publisher.dropped(reason, None, count)

@@ -81,8 +81,12 @@ class UdpPorts:
         self._sockets.clear()
 
     def reaches(self, host: str) -> bool:
-        """Whether the sockets can send to an address: those of IPv4 alone know no other."""
-        return self._family == socket.AF_INET6 or ":" not in host
+        """Whether the sockets can send to an address: those of IPv4 alone know no other.
+
+        A link-local one (RFC 4007 section 11) says nothing without its zone, which no session has.
+        """
+        is_v6 = ":" in host
+        return not is_v6 or (self._family == socket.AF_INET6 and not host.startswith("fe80:"))
 
     def address(self, host: str, port: int) -> Address:
         """`host` and `port` as the sockets take it."""

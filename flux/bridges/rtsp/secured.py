@@ -1,12 +1,15 @@
 """SRTP of one player: what everybody gets, protected with this player's keys (RFC 3711)."""
 
 import time
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 
 from flux.base.units import ntp_from_unix
 from flux.bridges.rtp.packer import split_frames
 from flux.bridges.rtp.secure import SecureTrack
 from flux.net.udp_send import Run, make_runs
+
+MAX_FRAME_BYTES = 0xFFFF  # RFC 2326 section 10.12
 
 
 def ntp_now() -> int:
@@ -33,7 +36,10 @@ class SecuredFrames:
             for run in make_runs(index, packets):
                 for secured in secured_runs(self._tracks[index], run):
                     for datagram in secured.datagrams():
-                        pieces += (head, len(datagram).to_bytes(2, "big"), datagram)
+                        # A payload of an unknown format is as long as it is: without a tag it may
+                        # have fitted.
+                        if len(datagram) <= MAX_FRAME_BYTES:
+                            pieces += (head, len(datagram).to_bytes(2, "big"), datagram)
         return b"".join(pieces)
 
 
@@ -41,3 +47,25 @@ def secured_runs(track: SecureTrack, run: Run) -> list[Run]:
     """One run, protected: mostly one again."""
     found = track.sender.protect_run(run.data, run.segment)
     return [Run(run.track, data, segment, -(-len(data) // segment)) for data, segment in found]
+
+
+def open_reports(
+    tracks: Sequence[SecureTrack], packets: Sequence[bytes], drops: Counter[str]
+) -> list[bytes]:
+    """Open SRTCP that is of one of these tracks; what none can open is counted."""
+    opened: list[bytes] = []
+    for packet in packets:
+        reason = "srtp-no-key"
+        for track in tracks:
+            receiver = track.receiver
+            if receiver is None:
+                continue
+            plain = receiver.unprotect_rtcp((packet,))
+            if plain:
+                opened += plain
+                break
+            reason = next(iter(receiver.drops), reason)
+            receiver.drops.clear()
+        else:
+            drops[reason] += 1
+    return opened

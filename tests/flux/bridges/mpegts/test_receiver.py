@@ -173,6 +173,7 @@ def test_a_run_waits_for_every_stream_but_not_for_ever() -> None:
     rig.wait(START_TIMEOUT)
     assert rig.codecs == ["aac"]
     assert rig.stream.received_bytes == 100  # what had come before is not lost
+    rig.wait(1.0)
     rig.feed(sound(mux, SOUND, 1) + sound(mux, OTHER, 0))
     assert rig.codecs == ["aac", "aac"]
     assert rig.runs == 2
@@ -223,9 +224,11 @@ def test_other_codecs_are_another_run() -> None:
     rig.feed(mux.tables([(0x0F, SOUND)]) + sound(mux, SOUND, 0) + sound(mux, SOUND, 1))
     rig.feed(mux.tables([(0x0F, SOUND), (0x0F, OTHER)], 1) + sound(mux, SOUND, 2))
     assert rig.codecs == ["aac"]  # until the new one is known
+    rig.wait(1.0)
     rig.feed(sound(mux, SOUND, 3) + sound(mux, OTHER, 3))
     assert rig.codecs == ["aac", "aac"]
     assert rig.runs == 2
+    rig.wait(1.0)
     rig.feed(mux.tables([(0x0F, OTHER)], 2) + sound(mux, OTHER, 4))
     assert rig.codecs == ["aac"]
     assert not rig.ended
@@ -235,11 +238,24 @@ def test_another_sample_rate_is_another_run() -> None:
     mux = Mux()
     rig = Rig()
     rig.feed(mux.tables([(0x0F, SOUND)]) + sound(mux, SOUND, 0))
+    rig.wait(1.0)
     rig.feed(sound(mux, SOUND, 1, rate_index=4))
     assert rig.runs == 2
     publisher = rig.router.publisher("cam")
     assert publisher is not None
     assert publisher.tracks[0].clock_rate == 44_100
+
+
+def test_units_wait_for_a_run_that_may_not_begin_yet() -> None:
+    mux = Mux()
+    rig = Rig()
+    rig.feed(mux.tables([(0x0F, SOUND)]) + sound(mux, SOUND, 0))
+    rig.feed(sound(mux, SOUND, 1, rate_index=4) + sound(mux, SOUND, 2, rate_index=4))
+    assert rig.runs == 1
+    assert len(rig.watcher.frames) == 1
+    rig.wait(1.0)
+    assert rig.runs == 2
+    assert [frame.track.clock_rate for frame in rig.watcher.frames] == [44_100, 44_100]
 
 
 def test_other_channels_of_the_same_stream_are_the_same_run() -> None:
@@ -251,8 +267,19 @@ def test_other_channels_of_the_same_stream_are_the_same_run() -> None:
     parameters = rig.stream.tracks[0].parameters
     assert parameters is not None
     assert parameters.version == 1
+    rig.wait(1.0)
     rig.feed(mux.tables([(0x0F, OTHER)], 1) + sound(mux, OTHER, 3))  # stereo, on another PID
     assert rig.runs == 2
+
+
+def test_tables_that_change_all_the_time_make_few_runs() -> None:
+    mux = Mux()
+    rig = Rig()
+    for n in range(200):
+        streams = [(0x0F, SOUND), (0x0F, OTHER)][: 1 + n % 2]
+        rig.feed(mux.tables(streams, n) + sound(mux, SOUND, n) + sound(mux, OTHER, n), 0.02)
+    assert 3 <= rig.runs <= 5
+    assert rig.receiver.is_playing
 
 
 def test_no_program_ends_it() -> None:
