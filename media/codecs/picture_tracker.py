@@ -87,6 +87,8 @@ class Av1Tracker:
     def _keep(self, payload: tuple[bytes, ...]) -> bool:
         """Keep a sequence header; tell whether it is a new one."""
         changed = False
+        before = self.parameters
+        version = before.version + 1 if before is not None else 0  # one for the unit
         for obu in payload:
             if not obu or obu_type(obu) != SEQUENCE_HEADER:
                 continue
@@ -95,7 +97,7 @@ class Av1Tracker:
                 obu = without_size(obu)
                 if isinstance(old, Av1Parameters) and old.obu == obu:
                     continue
-                self.parameters = Av1Parameters.build(obu, old.version + 1 if old else 0)
+                self.parameters = Av1Parameters.build(obu, version)
             except WireError:
                 self.broken += 1
                 continue

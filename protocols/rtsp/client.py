@@ -2,12 +2,12 @@
 
 With the transport `auto` it asks for TCP first (or for UDP, `udp_first`) and for the other one on
 the same connection if the server refuses that. Nothing goes in the clear beside a TLS connection
-unless `udp` or `multicast` were asked for by name.
+unless `udp` or `multicast` were asked for by name; SRTP is not in the clear.
 """
 
 import ipaddress
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from flux.base.errors import PeerError
@@ -18,6 +18,7 @@ from protocols.rtsp.endpoint import MAX_RTCP_BYTES, ClientEndpoint
 from protocols.rtsp.exchange import status_reason
 from protocols.rtsp.options import PullOptions, TransportChoice
 from protocols.rtsp.senders import Batch, SenderGuard
+from protocols.rtsp.setup import Secured
 from protocols.rtsp.transport import Group, PortPair, Way
 from protocols.rtsp.url import Url
 
@@ -49,9 +50,11 @@ class RtspClient(ClientEndpoint):
         super().__init__(self._machine, url, options, authenticator)
         self._options = options
         self._handler = handler
-        self._ways = ways_of(options, is_secure=url.is_secure)
+        self._is_secure = url.is_secure
+        self._ways: list[Way] = []  # that are still to be tried
         self._controls: tuple[Sequence[str | None], str | None] = ((), None)
         self._groups: Sequence[Group | None] = ()
+        self._secured: Mapping[int, Secured] = {}
         self._guards: dict[int, SenderGuard] = {}  # by channel
         self._channels: list[int] = []  # the first channel of each pair of sockets
         self._reports_to: dict[int, tuple[str, int]] = {}  # by track index
@@ -63,10 +66,14 @@ class RtspClient(ClientEndpoint):
         controls: Sequence[str | None],
         aggregate: str | None,
         groups: Sequence[Group | None] = (),
+        secured: Mapping[int, Secured] | None = None,
     ) -> None:
         """Set up and play these tracks (see `PullConnection.set_up`)."""
         self._controls = (controls, aggregate)
         self._groups = groups
+        self._secured = secured or {}
+        is_open = self._is_secure and len(self._secured) < len(controls)
+        self._ways = ways_of(self._options, is_secure=is_open)
         self._try(time.monotonic())
 
     def send_rtcp(self, track_index: int, data: bytes) -> None:
@@ -99,7 +106,7 @@ class RtspClient(ClientEndpoint):
         except PeerError as error:
             self._machine.close(error.reason, now)
         else:
-            self._machine.set_up(controls, aggregate, now, way, ports, self._groups)
+            self._machine.set_up(controls, aggregate, now, way, ports, self._groups, self._secured)
         self._pump(now)
 
     def _take_event(self, event: events.Event, now: float) -> None:
@@ -214,7 +221,7 @@ class RtspClient(ClientEndpoint):
 
 
 def ways_of(options: PullOptions, *, is_secure: bool) -> list[Way]:
-    """What is asked for, one after the other."""
+    """What is asked for, one after the other; `is_secure`: TLS alone keeps the media secret."""
     match options.transport:
         case TransportChoice.UDP:
             return [Way.UDP]

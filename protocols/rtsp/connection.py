@@ -14,7 +14,7 @@ over, or no RTP comes for too long: the media timeout is the judge of life.
 What it shares with the client that records is in `dialogue.py`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from flux.base.errors import StateError
 from protocols.rtsp import events, peer_requests
@@ -23,7 +23,7 @@ from protocols.rtsp.dialogue import MAX_TRACKS, Dialogue
 from protocols.rtsp.message import Request, Response
 from protocols.rtsp.options import PullOptions
 from protocols.rtsp.rtp_info import match_tracks, parse_rtp_info
-from protocols.rtsp.setup import TrackSetup
+from protocols.rtsp.setup import Secured, TrackSetup
 from protocols.rtsp.states import PULL_TRANSITIONS, State
 from protocols.rtsp.transport import Group, PortPair, Way
 from protocols.rtsp.url import Url, base_url, resolve_control
@@ -55,12 +55,14 @@ class PullConnection(Dialogue):
         way: Way = Way.TCP,
         ports: Sequence[PortPair] = (),
         groups: Sequence[Group | None] = (),
+        secured: Mapping[int, Secured] | None = None,
     ) -> None:
         """Set up and play the tracks with these control attributes.
 
         `aggregate` is the control attribute of the session. Over UDP the media comes to `ports`,
         one pair a track; interleaved on channels 2 x index and 2 x index + 1; by multicast to the
         groups that the server names, or those of the description, `groups`, where it names none.
+        `secured`: the tracks that are SRTP, by index.
         """
         if not 0 < len(controls) <= MAX_TRACKS:
             raise StateError("no tracks, or too many")
@@ -68,7 +70,8 @@ class PullConnection(Dialogue):
             raise StateError("not one port pair for each track")
         self._aggregate = resolve_control(self._base, aggregate or "*")
         urls = [resolve_control(self._base, control or "*") for control in controls]
-        self._set_up(TrackSetup(urls, way, tuple(ports), tuple(groups)), now)
+        setup = TrackSetup(urls, way, tuple(ports), tuple(groups), secured=secured or {})
+        self._set_up(setup, now)
 
     def close(self, reason: str, now: float) -> None:
         """End the session: TEARDOWN where there is one, `Closed(reason)` when it is answered."""

@@ -254,8 +254,7 @@ class Dialogue(ABC):
 
     def _set_up_next(self, setup: TrackSetup, now: float) -> None:
         if not setup.is_done:
-            value = setup.transport().serialize()
-            self._request("SETUP", setup.url, (("Transport", value),), now)
+            self._request("SETUP", setup.url, setup.headers(), now)
         elif not setup.tracks:
             self._fail(status_reason(setup.refusal), setup.refusal)
         else:

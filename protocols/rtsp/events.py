@@ -18,6 +18,8 @@ class Described:
 class AnnounceAccepted:
     """The server took our description; the machine now waits for `set_up`."""
 
+    keys: str = ""  # KeyMgmt headers of the answer, joined by commas
+
 
 @dataclass(frozen=True, slots=True)
 class TransportRefused:
@@ -46,6 +48,7 @@ class TrackTransport:
     source: str  # host that sends, where the server said it
     channels: PortPair  # the server's, interleaved
     group: Group | None  # of multicast
+    keys: str = ""  # KeyMgmt headers of the answer, joined by commas
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,7 @@ from protocols.rtsp.auth import HASHES, PARAMETER, Challenge, digest_response, h
 from protocols.rtsp.message import Request
 from protocols.rtsp.server_options import BASIC, ServerOptions
 
+BEARER = "bearer"
 KEPT_NONCES = 4
 MAX_VALUE_CHARACTERS = 4096
 
@@ -86,7 +87,7 @@ class AuthDesk:
             elif scheme.lower() == "digest":
                 found = self._digest(rest, request.method, now)
             elif scheme.lower() == "bearer" and rest.strip():
-                found = Credentials("bearer", "", rest.strip())
+                found = Credentials(BEARER, "", rest.strip())
             else:
                 found = None
             if found is not None:

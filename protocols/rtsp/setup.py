@@ -1,7 +1,7 @@
 """Setting up the tracks of one presentation: what SETUP asks for and what its answer means."""
 
 import ipaddress
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from flux.base.errors import WireError
@@ -11,6 +11,16 @@ from protocols.rtsp.session import SessionHeader
 from protocols.rtsp.transport import TCP, UDP, Group, PortPair, Transport, Way, parse_transports
 
 DEFAULT_TTL = 16  # of a group whose server names none
+KEY_HEADER = "KeyMgmt"  # RFC 4567 section 4.1
+AVP = "RTP/AVP"
+
+
+@dataclass(frozen=True, slots=True)
+class Secured:
+    """What SETUP says of a track whose media is SRTP."""
+
+    profile: str  # RTP/SAVP or RTP/SAVPF
+    key: Callable[[str], str] | None = None  # the value of our KeyMgmt header, by the track's URL
 
 
 @dataclass(slots=True)
@@ -22,6 +32,7 @@ class TrackSetup:
     ports: Sequence[PortPair] = ()  # ours, one pair a track, over UDP
     groups: Sequence[Group | None] = ()  # of the description, one a track, for multicast
     mode: str = ""  # "record" where we are the one who sends
+    secured: Mapping[int, Secured] = field(default_factory=dict)  # by track
     index: int = 0  # the track whose turn it is
     tracks: list[TrackTransport] = field(default_factory=list)  # those that are set up
     refusal: int = 0  # status of the last refused track
@@ -39,13 +50,23 @@ class TrackSetup:
 
     def transport(self) -> Transport:
         """What to ask for."""
+        secured = self.secured.get(self.index)
+        profile = secured.profile if secured is not None else AVP
         if self.way is Way.MULTICAST:
-            return Transport(is_multicast=True)
+            return Transport(profile, is_multicast=True)
         if self.way is Way.UDP:
-            return Transport(client_port=self.ports[self.index], mode=self.mode)
+            return Transport(profile, client_port=self.ports[self.index], mode=self.mode)
         first = 2 * self.index
         channels = PortPair(first, first + 1)
-        return Transport(lower=TCP, interleaved=channels, mode=self.mode)
+        return Transport(profile, TCP, interleaved=channels, mode=self.mode)
+
+    def headers(self) -> tuple[tuple[str, str], ...]:
+        """The headers of the request."""
+        secured = self.secured.get(self.index)
+        headers = (("Transport", self.transport().serialize()),)
+        if secured is None or secured.key is None:
+            return headers
+        return (*headers, (KEY_HEADER, secured.key(self.url)))
 
     def accept(self, response: Response) -> bool:
         """Read a good answer; false if the server chose what was not asked for."""
@@ -57,6 +78,8 @@ class TrackSetup:
         lower = TCP if self.way is Way.TCP else UDP
         if chosen.lower != lower or chosen.is_multicast != is_multicast:
             return False
+        if chosen.is_secure != (self.index in self.secured):
+            return False
         group = self._group(chosen) if is_multicast else None
         if is_multicast and group is None:
             return False
@@ -66,10 +89,18 @@ class TrackSetup:
             pairs = ((channels.rtp, first), (channels.rtcp, first + 1))
             self.channels.update((theirs, ours) for theirs, ours in pairs if theirs != ours)
         server_port = None if is_multicast else chosen.server_port
-        track = TrackTransport(
-            self.index, self.url, server_port, chosen.ssrc, chosen.source, channels, group
+        self.tracks.append(
+            TrackTransport(
+                self.index,
+                self.url,
+                server_port,
+                chosen.ssrc,
+                chosen.source,
+                channels,
+                group,
+                keys_of(response),
+            )
         )
-        self.tracks.append(track)
         return True
 
     def server_channel(self, channel: int) -> int:
@@ -95,6 +126,11 @@ class TrackSetup:
         if not is_group or ports is None or not ports.rtp:
             return None
         return Group(address, ports, ttl, source)
+
+
+def keys_of(response: Response) -> str:
+    """Every KeyMgmt header of an answer, as one."""
+    return ",".join(response.headers.get_all(KEY_HEADER))
 
 
 def session_of(response: Response) -> SessionHeader | None:

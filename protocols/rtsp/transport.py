@@ -104,6 +104,11 @@ class Transport:
             mode=values.get("mode", "").lower(),
         )
 
+    @property
+    def is_secure(self) -> bool:
+        """Whether its profile is one of SRTP: RTP/SAVP (RFC 3711), RTP/SAVPF (RFC 5124)."""
+        return "SAVP" in self.profile
+
     def serialize(self) -> str:
         """The specification as it stands in the header."""
         lower = f"/{self.lower}" if self.lower != UDP else ""

@@ -91,6 +91,11 @@ class RtpTrackReceiver:
         return self._receiver.reception
 
     @property
+    def ssrc(self) -> int | None:
+        """Under which its sender sends; None before the first packet."""
+        return self._receiver.ssrc
+
+    @property
     def track(self) -> Track:
         """The publisher's track."""
         return self._track

@@ -119,7 +119,7 @@ class PlaySession(Linked):
         self._reader: FeedReader | DatagramReader | None = None
         self._reports: ReaderReports | None = None  # from the first PLAY on, but for multicast
         self._has_played = self._is_ending = False
-        self._sent_before = self._dropped_before = 0  # by readers before this one
+        self._before = (0, 0)  # bytes and drops of the readers before this one
         self._hold = output.hold(self._output_ended)
 
     # -- as a reader -------------------------------------------------------------------------
@@ -127,12 +127,12 @@ class PlaySession(Linked):
     @property
     def sent_bytes(self) -> int:
         """Bytes handed to its transport."""
-        return self._sent_before + (self._reader.sent_bytes if self._reader is not None else 0)
+        return self._before[0] + (self._reader.sent_bytes if self._reader is not None else 0)
 
     @property
     def dropped(self) -> int:
         """Chunks (TCP) or packets (UDP) that it missed."""
-        return self._dropped_before + _dropped_by(self._reader)
+        return self._before[1] + _dropped_by(self._reader)
 
     def lag(self) -> float:
         """Seconds behind the live edge."""
@@ -406,10 +406,9 @@ class PlaySession(Linked):
             self._detach()
 
     def _detach(self) -> None:
+        self._before = self.sent_bytes, self.dropped
         reader, self._reader = self._reader, None
         if reader is not None:
-            self._sent_before += reader.sent_bytes
-            self._dropped_before += _dropped_by(reader)
             self._output.detach(reader)
 
     def _has_video(self, tracks: Iterable[int]) -> bool:

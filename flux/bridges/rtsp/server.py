@@ -18,19 +18,15 @@ from itertools import count
 from flux.base.errors import PeerError, WireError
 from flux.bridges.rtp.output import rtp_output_of
 from flux.bridges.rtp.tracks import tracks_from_sdp
-from flux.bridges.rtsp.entrance import MAX_USER_AGENT, Entrance, announced_keys
+from flux.bridges.rtsp.entrance import MAX_USER_AGENT, Entrance, announced_keys, refuse
 from flux.bridges.rtsp.groups import MulticastGroups
-from flux.bridges.rtsp.play import (
-    KEY_HEADER,
-    MULTICAST,
-    PROTOCOL,
-    UDP,
-    PlayContext,
-    PlaySession,
-)
+from flux.bridges.rtsp.play import PlayContext, PlaySession
 from flux.bridges.rtsp.ports import UdpPorts
-from flux.bridges.rtsp.record import RecordSession
+from flux.bridges.rtsp.record import RecordSession, is_taken
 from flux.bridges.rtsp.secured import ntp_now
+from flux.bridges.rtsp.slices import Slices
+from flux.bridges.rtsp.transport_stream import transport_stream_of
+from flux.bridges.rtsp.ways import KEY_HEADER, MULTICAST, PROTOCOL, UDP
 from flux.core.admission import PUBLISH, READ, Admission
 from flux.core.scheduler import LoopScheduler
 from flux.net.tls import ServerTls
@@ -58,6 +54,21 @@ from protocols.sdp import SessionDescription
 
 STARTS = (START_GOP, START_KEY, START_LIVE)
 REPORT_TICK = 0.5  # seconds between two looks at what reports are due
+MAX_TRACKS = 16  # of a publisher
+NO_SESSION = Refusal(454, "session-not-found")
+
+
+@dataclass(frozen=True, slots=True)
+class RtspUsage:
+    """What is held for clients at this moment; all 0 when there is none."""
+
+    connections: int
+    players: int  # that have played and are there
+    sessions: int  # theirs, those not begun, those of publishers
+    claims: int  # of streams, by connections
+    keys: int  # told, and not taken yet
+    registrations: int  # at the UDP ports
+    groups: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +110,8 @@ class RtspBridge:
         self._players: dict[PlaySession, None] = {}
         self._ticker: asyncio.TimerHandle | None = None
         self._scheduler = LoopScheduler()
+        self._slices = Slices(self._scheduler)
+        self._drops: Counter[str] = Counter()
         self._entrance = Entrance(router, admission, emit, self._scheduler)
         self._ports: UdpPorts | None = None
         self._server = RtspServer(self, options.server, options.limits)
@@ -117,6 +130,8 @@ class RtspBridge:
             options.send_buffer,
             f"flux-{secrets.token_hex(8)}",
             options.start,
+            self._slices,
+            self._drops,
         )
 
     async def start(self) -> None:
@@ -151,14 +166,32 @@ class RtspBridge:
         """How many peers are connected."""
         return self._server.connections
 
+    @property
+    def udp_ports(self) -> tuple[int, int] | None:
+        """Of RTP and RTCP, as bound."""
+        return self._ports.numbers if self._ports is not None else None
+
     def refusals(self) -> Counter[str]:
         """What was refused or ignored, by reason."""
-        found = self._server.refusals + self._server.drops + self._entrance.refused
+        found = self._server.all_drops() + self._server.refusals + self._drops
         if self._ports is not None:
             found += self._ports.strangers
             if self._ports.errors:
                 found["udp-error"] += self._ports.errors
         return found
+
+    def usage(self) -> RtspUsage:
+        """What clients hold."""
+        states = self._entrance.peers.values()
+        return RtspUsage(
+            self._server.connections,
+            len(self._players),
+            sum(len(state.sessions) for state in states),
+            sum(len(state.claims) for state in states),
+            sum(len(state.keys) for state in states),
+            self._ports.registrations if self._ports is not None else 0,
+            len(self._groups),
+        )
 
     # -- what the machine asks ---------------------------------------------------------------
 
@@ -200,20 +233,25 @@ class RtspBridge:
             return
         del state.sessions[event.session_id]
         self._close_session(session, event.reason)
-        name = session.stream if isinstance(session, RecordSession) else session.stream.name
-        is_wanted = any(
-            isinstance(other, PlaySession) and other.stream.name == name
-            for other in state.sessions.values()
-        )
-        if not is_wanted and (lease := state.leases.pop(name, None)) is not None:
-            lease.close()
+        if isinstance(session, PlaySession):
+            name = session.stream.name
+            claim = state.claims.get(name)
+            if claim is not None and not claim.is_waiting and not state.plays(name):
+                state.give_back(name)
 
     def on_packets(self, peer: RtspPeer, packets: list[tuple[int, bytes]], now: float) -> None:
         """Interleaved packets of a publisher, or a player's RTCP."""
         state = self._entrance.peers.get(peer)
-        if state is not None:
-            for session in tuple(state.sessions.values()):
-                session.take_packets(packets, now)
+        if state is None:
+            return
+        if len(state.sessions) == 1:
+            next(iter(state.sessions.values())).take_packets(packets, now)
+            return
+        for session in tuple(state.sessions.values()):
+            channels = session.channels
+            own = [packet for packet in packets if packet[0] in channels]
+            if own:
+                session.take_packets(own, now)
 
     def on_closed(self, peer: RtspPeer, reason: str) -> None:
         """The connection is gone."""
@@ -230,33 +268,51 @@ class RtspBridge:
         try:
             description = SessionDescription.parse(asked.sdp)
             found = tracks_from_sdp(description, is_secure=peer.is_secure)
-            keys = announced_keys(description, found.tracks)
+            stream = transport_stream_of(found.tracks)  # it holds everything
+            tracks = (stream,) if stream is not None else found.tracks[:MAX_TRACKS]
+            keys = announced_keys(description, tracks)
         except WireError as error:
-            self._entrance.refuse(peer, asked, 400, error.reason)
+            refuse(peer, asked, 400, error.reason)
             return
-        if not found.tracks:
+        if not tracks:
             reason = found.refused[0].reason if found.refused else "no-usable-track"
-            self._entrance.refuse(peer, asked, 415, reason)
+            refuse(peer, asked, 415, reason)
             return
-        name = asked.target.path
-        declared = self._router.declared(name)
-        if self._router.publisher(name) is not None and not (declared and declared.take_over):
-            self._entrance.refuse(peer, asked, 403, "name-taken")
+        name, router = asked.target.path, self._router
+        if router.find(name) is None and not router.resolve_published(name):
+            refuse(peer, asked, 404, "stream-not-found")
+            return
+        if is_taken(router, name):
+            refuse(peer, asked, 403, "name-taken")
             return
         session = RecordSession(
             asked.session_id,
             asked,
-            found.tracks,
+            tracks,
             peer,
-            self._router,
+            router,
             self._ports,
             self.options.transports - {MULTICAST},
             keys,
+            asked.user_agent[:MAX_USER_AGENT],
         )
         url = asked.target.url
         told = tuple((KEY_HEADER, each.header(url, ntp_now())) for each in keys.values())
-        if peer.answer(asked.handle, Done(told)):
-            self._entrance.peers[peer].sessions[asked.session_id] = session
+        self._answer_first(peer, asked, session, Done(told))
+
+    def _answer_first(
+        self, peer: RtspPeer, asked: Asked, session: PlaySession | RecordSession, reply: Reply
+    ) -> None:
+        """The answer with which a session begins, if it is no refusal.
+
+        The session has to be known before: what stands behind the request in the same read is
+        handled before the answer returns, and may be its end.
+        """
+        sessions = self._entrance.peers[peer].sessions
+        sessions[asked.session_id] = session
+        has_begun = peer.answer(asked.handle, reply) and not isinstance(reply, Refusal)
+        if not has_begun and sessions.pop(asked.session_id, None) is not None:
+            session.close("refused")
 
     def _set_up_first(self, peer: RtspPeer, asked: SetupAsked) -> None:
         self._entrance.claim(peer, asked, partial(self._begin, peer, asked))
@@ -269,7 +325,7 @@ class RtspBridge:
         try:
             output = rtp_output_of(stream, self._emit, self._scheduler)
         except PeerError as error:
-            self._entrance.refuse(peer, asked, error.status, error.reason)
+            refuse(peer, asked, error.status, error.reason)
             return
         given = state.keys.pop(stream.name, None)
         wanted = dict(part.partition("=")[::2] for part in asked.target.query.split("&"))
@@ -286,13 +342,8 @@ class RtspBridge:
             given.tracks if given is not None and given.output is output else {},
         )
         if given is not None:  # the session holds the output by now
-            given.output.release(given.hold)
-        reply = session.set_up(asked)
-        # It has to be known before the answer: the machine may end it in the same turn.
-        state.sessions[asked.session_id] = session
-        has_begun = peer.answer(asked.handle, reply) and not isinstance(reply, Refusal)
-        if not has_begun and state.sessions.pop(asked.session_id, None) is not None:
-            session.close()
+            given.close()
+        self._answer_first(peer, asked, session, session.set_up(asked))
 
     # -- sessions ----------------------------------------------------------------------------
 
@@ -315,7 +366,7 @@ class RtspBridge:
     def _pause(self, peer: RtspPeer, asked: PauseAsked) -> None:
         session = self._session(peer, asked.session_id)
         if isinstance(session, PlaySession):
-            session.pause()
+            session.pause(asked.tracks)
             peer.answer(asked.handle, Done())
         else:  # a publisher that pauses sends nothing: the media timeout decides
             peer.answer(asked.handle, Done() if session is not None else NO_SESSION)
@@ -325,7 +376,7 @@ class RtspBridge:
             session.close(reason)
             return
         was_reader = self._players.pop(session, 0) is None
-        session.close()
+        session.close(reason)
         if was_reader:
             stream = session.stream
             stream.readers.pop(session.id, None)
@@ -335,10 +386,5 @@ class RtspBridge:
     def _tick(self) -> None:
         self._ticker = asyncio.get_running_loop().call_later(REPORT_TICK, self._tick)
         now = time.monotonic()
-        for session in tuple(self._players):
-            session.report(now)
-        for group in self._groups.flowing():
-            group.report(now)
-
-
-NO_SESSION = Refusal(454, "session-not-found")
+        self._slices.add(*(partial(session.tell, now) for session in self._players))
+        self._slices.add(*(partial(group.tell, now) for group in self._groups.all()))

@@ -17,7 +17,8 @@ from flux.bridges.rtp.datagrams import (
 from flux.net.udp_send import make_runs
 from media.feed_reader import Scheduler
 from media.frame import Frame
-from media.mpegts.muxer import TsMuxer, carries_track
+from media.mpegts.format import carries_track
+from media.mpegts.muxer import TsMuxer
 from media.stream import Stream
 from media.track import Kind, Track
 
@@ -43,7 +44,7 @@ class TsDatagramOutput:
         carried = self._choose(stream.tracks)
         if not carried:
             raise PeerError("no-playable-track", 415, stream.name)
-        self._muxer = TsMuxer(carried)
+        self._muxer = TsMuxer(carried, is_live=True)
         self._fanouts: dict[int, DatagramFanout] = {}  # by bytes of a datagram
         self._closers: dict[DatagramReader, tuple[int, Closer]] = {}
         self._start: list[bytes] = []  # from the newest key frame on, while that is near
