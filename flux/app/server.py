@@ -232,6 +232,7 @@ class Server:
         hooks = Hooks(
             self.bus, config.hooks, config.authorize, address_of=self.collector.address_of
         )
+        self.collector.hooks = hooks.status
         if hooks.gate is not None:
             self.admission.add(hooks.gate)
         http = config.listeners.http

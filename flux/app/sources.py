@@ -1,9 +1,11 @@
 """Sources and targets, made from what a stream is declared with."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Protocol
 
 from config.patterns import fill_in
+from config.rtsp_target import RtspTarget
 from config.schema import Config, StreamSection
 from config.urls import ForwardUrl
 from flux.app.options import datagram_options, pull_options, push_options, retries
@@ -21,6 +23,7 @@ from flux.core.forwarding import Forwards
 from media.router import Router
 from media.source import Source
 from media.stream import Emit
+from protocols.rtsp.options import TransportChoice
 
 Say = Callable[[str, str], None]  # state and reason
 
@@ -70,7 +73,13 @@ def make_forwards(config: Config, router: Router, emit: Emit) -> Forwards:
     """What sends streams to other hosts."""
 
     def push(name: str, url: str, on_state: OnState) -> Forward:
-        return RtspPush(name, url, on_state, emit, push_options(config), config.fanout.send_buffer)
+        target = RtspTarget.parse(url)
+        options = replace(
+            push_options(config),
+            transport=TransportChoice(target.transport),
+            fingerprint=target.fingerprint.digest if target.fingerprint is not None else b"",
+        )
+        return RtspPush(name, target.url, on_state, emit, options, config.fanout.send_buffer)
 
     def rtp(name: str, url: str, on_state: OnState) -> Forward:
         return RtpForward(name, url, on_state, emit)

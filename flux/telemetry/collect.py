@@ -10,6 +10,7 @@ from flux.core.admission import AccessFigures
 from flux.core.bus import Bus
 from flux.core.forward import ForwardSnapshot
 from flux.core.histogram import Histogram
+from flux.core.hooks.status import HookStatus
 from flux.core.lifecycle import Phase
 from flux.core.looplag import LoopLag
 from flux.telemetry.snapshot import (
@@ -59,6 +60,7 @@ class Collector:
         self.listeners: Callable[[], Sequence[ListenerSnapshot]] = tuple
         self.http_refusals: Callable[[], Mapping[str, int]] = dict
         self.forwards: Callable[[str], Iterable[ForwardSnapshot]] = _no_forwards
+        self.hooks: Callable[[], tuple[HookStatus, ...]] = tuple
         self.rtsp_refusals: Callable[[], Mapping[str, int]] = dict
         self.rtsp_connections: Callable[[], int] = int
         self.http_connections: Callable[[], int] = int
@@ -87,6 +89,7 @@ class Collector:
             http_refusals=dict(self.http_refusals()),
             http_connections=self.http_connections(),
             access=self.access(),
+            hooks=self.hooks(),
             rtsp_refusals=dict(self.rtsp_refusals()),
             rtsp_connections=self.rtsp_connections(),
             events_dropped=self._bus.counters.dropped,

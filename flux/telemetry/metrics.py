@@ -21,6 +21,7 @@ from prometheus_client.registry import Collector, CollectorRegistry
 
 from flux.core.admission import AccessFigures
 from flux.core.histogram import HistogramSnapshot
+from flux.core.hooks.status import HookStatus
 from flux.telemetry.snapshot import READY, ServerSnapshot, SnapshotProvider, StreamSnapshot
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -71,6 +72,7 @@ def families(snapshot: ServerSnapshot) -> Iterator[Metric]:
     """All metric families of a snapshot, those without a sample too (HELP and TYPE remain)."""
     yield from _server_families(snapshot)
     yield from _access_families(snapshot.access)
+    yield from _hook_families(snapshot.hooks)
     yield from _stream_families(snapshot.streams)
     yield from _rtp_families(snapshot.streams)
     yield from _link_families(snapshot.streams)
@@ -134,6 +136,28 @@ def _server_families(snapshot: ServerSnapshot) -> Iterator[Metric]:
     yield CounterMetricFamily(
         "flux_event_faults", "Bus handlers that failed.", snapshot.event_faults
     )
+
+
+def _hook_families(hooks: tuple[HookStatus, ...]) -> Iterator[Metric]:
+    outcomes = CounterMetricFamily(
+        "flux_hook_calls",
+        "What became of a hook's occurrences: done, failed, dropped; and its retries.",
+        labels=("hook", "outcome"),
+    )
+    pending = GaugeMetricFamily(
+        "flux_hook_pending", "Occurrences that wait or run now.", labels=("hook",)
+    )
+    for hook in hooks:
+        for outcome, count in (
+            ("done", hook.done),
+            ("failed", hook.failed),
+            ("dropped", hook.dropped),
+            ("retried", hook.retries),
+        ):
+            outcomes.add_metric((hook.name, outcome), count)
+        pending.add_metric((hook.name,), hook.waiting + hook.running)
+    yield outcomes
+    yield pending
 
 
 def _access_families(access: AccessFigures) -> Iterator[Metric]:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from flux.core.admission import AccessFigures
 from flux.core.forward import ForwardSnapshot
 from flux.core.histogram import HistogramSnapshot
+from flux.core.hooks.status import HookStatus
 from media.link import LinkFigures
 
 READY = "ready"  # the state of a stream that readers get media from
@@ -154,6 +155,7 @@ class ServerSnapshot:
     http_refusals: Mapping[str, int] = field(default_factory=dict)  # reason -> requests
     http_connections: int = 0  # on the media listener
     access: AccessFigures = AccessFigures()  # noqa: RUF009 - frozen
+    hooks: tuple[HookStatus, ...] = ()
     rtsp_refusals: Mapping[str, int] = field(default_factory=dict)  # reason -> how often
     rtsp_connections: int = 0
     events_dropped: int = 0  # by full bus subscriptions

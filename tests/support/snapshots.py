@@ -2,6 +2,7 @@
 
 from flux.core.admission import AccessFigures
 from flux.core.histogram import HistogramSnapshot
+from flux.core.hooks.status import HookStatus
 from flux.telemetry.snapshot import (
     DroppedTrack,
     ListenerSnapshot,
@@ -80,6 +81,19 @@ def make_server(
         http_connections=7,
         rtsp_refusals={"name-taken": 2},
         rtsp_connections=5,
+        hooks=(
+            HookStatus(
+                name="hooks[0]",
+                kind="webhook",
+                on=("ready",),
+                waiting=1,
+                running=0,
+                done=4,
+                failed=1,
+                retries=2,
+                dropped=0,
+            ),
+        ),
         access=AccessFigures(refused={("read", "credentials-wrong"): 2}, bans=1, banned=1),
         events_dropped=4,
     )

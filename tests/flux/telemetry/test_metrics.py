@@ -25,7 +25,19 @@ NAMES = {
     "process_resident_memory_bytes",
     "python_info",
 }
-LABELS = {"stream", "protocol", "role", "direction", "action", "reason", "state", "codec", "le"}
+LABELS = {
+    "stream",
+    "protocol",
+    "role",
+    "direction",
+    "action",
+    "reason",
+    "state",
+    "codec",
+    "le",
+    "hook",
+    "outcome",
+}
 
 
 def text_of(server: ServerSnapshot) -> str:
