@@ -6,6 +6,7 @@ from typing import Any, ClassVar, Self
 from urllib.parse import SplitResult, urlsplit
 
 from config.datagram_url import DatagramUrl
+from config.rtsp_target import RtspTarget
 from config.text_value import TextValue
 
 HIDDEN = "***"
@@ -110,7 +111,7 @@ class ForwardUrl(TextValue):
         """Check the URL of a target; `ValueError` says what is wrong without repeating it."""
         scheme = _scheme_of(text, "a target", TARGETS)
         if scheme in RTSP:
-            _check_rtsp(text)
+            _check_rtsp(RtspTarget.parse(text).url)
         else:
             DatagramUrl.parse_target(_filled(text))
         return cls(scheme, text)

@@ -12,6 +12,7 @@ from media.codecs.opus import CLOCK_RATE as OPUS_HZ
 from media.codecs.opus import OpusParameters, parse_id_header
 from media.codecs.pcm import L16Parameters
 from media.parameters import AudioParameters, Parameters
+from media.payloads.opaque import OpaqueParameters, opaque_parameters
 from media.track import (
     AAC,
     AV1,
@@ -20,6 +21,7 @@ from media.track import (
     H264,
     H265,
     L16,
+    OPAQUE_RTP,
     OPUS,
     PCMA,
     PCMU,
@@ -46,7 +48,9 @@ def describe(announcement: Announcement) -> TrackDescription:
 def announce(track: Track | TrackDescription, track_id: int) -> Announcement:
     """The announcement of a track as it is now."""
     parameters = track.parameters
-    channels = parameters.channels if isinstance(parameters, AudioParameters) else 0
+    channels = 0
+    if isinstance(parameters, AudioParameters | OpaqueParameters):
+        channels = parameters.channels
     version = parameters.version if parameters is not None else 0
     return Announcement(
         track_id,
@@ -77,6 +81,9 @@ def _parameters(announcement: Announcement) -> Parameters | None:
     if codec == G722:
         rate = G722_SAMPLE_RATE
         return G722Parameters(version=version, sample_rate=rate, channels=channels or 1)
+    if codec.startswith(OPAQUE_RTP):
+        fmtp = items[0].decode("utf-8", "replace") if items else ""
+        return opaque_parameters(fmtp, channels, version)
     if not items:
         return None
     if codec == G726:
@@ -121,4 +128,6 @@ def _configuration(parameters: Parameters | None) -> tuple[bytes, ...]:
             return (parameters.serialize(),)
         case OpusParameters() if parameters.mapping:
             return (parameters.id_header(),)
+        case OpaqueParameters() if parameters.fmtp:
+            return (parameters.fmtp.encode(),)
     return ()

@@ -75,8 +75,9 @@ class Hello:
 @dataclass(frozen=True, slots=True)
 class Announcement:
     """One track. `configuration` is what its codec needs before the first frame: the parameter
-    NAL units (H.264: SPS, PPS; H.265: VPS, SPS, PPS), one AudioSpecificConfig (AAC), nothing
-    (Opus, G.711). See `media/announcement.py`.
+    NAL units (H.264: SPS, PPS; H.265: VPS, SPS, PPS), one AudioSpecificConfig (AAC), the format
+    parameters of a payload format that is not known, nothing (Opus, G.711). See
+    `media/announcement.py`.
     """
 
     id: int

@@ -12,11 +12,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 from flux.base.errors import ConfigError, PeerError
 
 RELOAD_INTERVAL = 5.0  # seconds between looks at the files
+
+_making = Lock()
 
 Signature = tuple[tuple[int, int, int], ...]  # what tells one state of the files from another
 
@@ -37,9 +40,17 @@ class ClientTls:
                 raise PeerError("tls-fingerprint-mismatch", detail=show_fingerprint(seen))
 
 
-@lru_cache(maxsize=16)
 def context_of(tls: ClientTls) -> ssl.SSLContext:
-    """The context for it, made once. Raises `ConfigError` where the authorities cannot be read."""
+    """The context for it, made once, however many threads ask at the same time.
+
+    Raises `ConfigError` where the authorities cannot be read.
+    """
+    with _making:
+        return _context_of(tls)
+
+
+@lru_cache(maxsize=16)
+def _context_of(tls: ClientTls) -> ssl.SSLContext:
     if not tls.fingerprint:
         try:
             return _at_least_1_2(ssl.create_default_context(cafile=tls.authorities or None))

@@ -25,55 +25,7 @@ TIMESPEC = Struct("@qq")
 GRO_SIZE = Struct("@i")
 
 Address = tuple[Any, ...]  # a socket address; the first two are host and port
-Batch = tuple[float, list[bytes]]  # arrival in monotonic seconds, datagrams in order
-PeerBatch = tuple[float, Address, list[bytes]]  # arrival, sender, datagrams in order
-
-
-class UdpSocket:
-    """One bound, non-blocking UDP socket that listens to one host.
-
-    Public counters: `foreign` datagrams of other hosts, `errors` of the system.
-    """
-
-    __slots__ = ("_host", "_sock", "errors", "foreign", "is_clamped")
-
-    def __init__(self, sock: socket.socket, host: str, buffer_bytes: int) -> None:
-        """Take over a bound socket; datagrams of any other host than `host` are dropped."""
-        self._sock = sock
-        self._host = host
-        self.errors = 0
-        self.foreign = 0
-        self.is_clamped = _prepare(sock, buffer_bytes)
-
-    def fileno(self) -> int:
-        """For the event loop."""
-        return self._sock.fileno()
-
-    @property
-    def port(self) -> int:
-        """The local port."""
-        return int(self._sock.getsockname()[1])
-
-    def close(self) -> None:
-        """Close the socket."""
-        self._sock.close()
-
-    def send(self, data: bytes, port: int) -> None:
-        """Send one datagram to the host; what the system refuses is counted and dropped."""
-        try:
-            self._sock.sendto(data, (self._host, port))
-        except OSError:
-            self.errors += 1
-
-    def receive(self, now: float) -> list[Batch]:
-        """What has come, at most a turn's share: call again when the loop says readable.
-
-        Kernel stamps are wall time: arrival = now - (wall clock now - stamp), within 0..1 s.
-        """
-        batches, foreign, errors = _drain(self._sock.recvmsg, self._host, now)
-        self.foreign += foreign
-        self.errors += errors
-        return [(arrived, datagrams) for arrived, _, datagrams in batches]
+PeerBatch = tuple[float, Address, list[bytes]]  # arrival in monotonic seconds, sender, datagrams
 
 
 class SharedUdpSocket:
@@ -111,23 +63,25 @@ class SharedUdpSocket:
             self.errors += 1
 
     def receive(self, now: float) -> list[PeerBatch]:
-        """As `UdpSocket.receive`, of every sender; a batch is what one of them sent in a row."""
-        batches, _, errors = _drain(self._sock.recvmsg, None, now)
+        """What has come, at most a turn's share: call again when the loop says readable.
+
+        A batch is what one sender sent in a row. Kernel stamps are wall time: arrival = now - (wall
+        clock now - stamp), within 0..1 s.
+        """
+        batches, errors = _drain(self._sock.recvmsg, now)
         self.errors += errors
         return batches
 
 
 def _drain(
-    recvmsg: Callable[[int, int], tuple[bytes, list[Any], int, Address]],
-    host: str | None,
-    now: float,
-) -> tuple[list[PeerBatch], int, int]:
-    """Batches, datagrams of hosts other than `host` (None: nobody is one), errors."""
+    recvmsg: Callable[[int, int], tuple[bytes, list[Any], int, Address]], now: float
+) -> tuple[list[PeerBatch], int]:
+    """Batches and errors."""
     batches: list[PeerBatch] = []
     current: list[bytes] = []
     current_age = -1.0
     current_address: Address | None = None
-    foreign = errors = 0
+    errors = 0
     wall = time.time()
     room = MAX_TURN_BYTES
     for _ in range(MAX_TURN_CALLS):
@@ -145,9 +99,6 @@ def _drain(
                 age = min(max(wall - seconds - nanoseconds * 1e-9, 0.0), 1.0)
             elif level == socket.IPPROTO_UDP and kind == UDP_GRO:
                 segment = GRO_SIZE.unpack_from(value)[0]
-        if host is not None and address[0] != host:
-            foreign += -(-len(data) // segment) if segment > 0 else 1
-            continue
         if abs(current_age - age) > STAMP_SPREAD or address != current_address:
             current, current_age, current_address = [], age, address
             batches.append((now - age, address, current))
@@ -158,7 +109,7 @@ def _drain(
         room -= len(data)
         if room <= 0:
             break
-    return batches, foreign, errors
+    return batches, errors
 
 
 def _prepare(sock: socket.socket, buffer_bytes: int) -> bool:
@@ -185,20 +136,12 @@ def _grow_buffer(sock: socket.socket, buffer_bytes: int) -> bool:
     return False
 
 
-def bind_pair(
-    family: int, local: tuple[Any, ...], host: str, buffer_bytes: int
-) -> tuple[UdpSocket, UdpSocket]:
+def bind_ports(family: int, local: tuple[Any, ...]) -> tuple[socket.socket, socket.socket]:
     """Sockets on an even port and the odd one after it, RFC 3550 section 11, for RTP and RTCP.
 
     `local` is a socket address of which only the port is replaced. Raises OSError where no pair
     is to be had.
     """
-    even, odd = bind_ports(family, local)
-    return UdpSocket(even, host, buffer_bytes), UdpSocket(odd, host, buffer_bytes)
-
-
-def bind_ports(family: int, local: tuple[Any, ...]) -> tuple[socket.socket, socket.socket]:
-    """The same, as they are; for those who send RTP."""
     failure: OSError | None = None
     for _ in range(PAIR_ATTEMPTS):
         first = socket.socket(family, socket.SOCK_DGRAM)

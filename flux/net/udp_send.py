@@ -17,6 +17,9 @@ MAX_RUN_SEGMENTS = 64
 # What the kernel answers where it, or the device, cannot cut.
 NO_SEGMENTATION = (errno.EIO, errno.EINVAL, errno.ENOPROTOOPT, errno.EOPNOTSUPP)
 FULL = (errno.EAGAIN, errno.ENOBUFS)
+# It answers the same for segments that the link does not carry whole, which it could have cut into
+# fragments. Up to this size any Ethernet carries them: a refusal is one of the option.
+SURE_SEGMENT_BYTES = 1452  # with headers of IPv6 and UDP 1,500
 
 Address = tuple[Any, ...]
 
@@ -89,7 +92,7 @@ class RunSender:
                 return self._send_singly(run, address)
         except OSError as error:
             if error.errno in NO_SEGMENTATION and run.count > 1 and self._has_segmentation:
-                self._has_segmentation = False
+                self._has_segmentation = run.segment > SURE_SEGMENT_BYTES
                 return self._send_singly(run, address)
             if error.errno in FULL:
                 self.full += 1

@@ -6,6 +6,7 @@ from media.codecs.adpcm import G722_CLOCK_RATE, G726Parameters
 from media.codecs.opus import OpusParameters
 from media.parameters import AudioParameters
 from media.payloads.g726 import encoding_name
+from media.payloads.opaque import OpaqueParameters
 from media.payloads.opus import MULTISTREAM
 from media.track import (
     AAC,
@@ -48,7 +49,8 @@ def encoding_for(track: Track) -> Encoding | None:
     """The encoding of a track; None where RTP has no format for its codec."""
     codec, parameters = track.codec, track.parameters
     if codec.startswith(OPAQUE_RTP):
-        return Encoding(codec.removeprefix(OPAQUE_RTP), track.clock_rate)
+        channels = parameters.channels if isinstance(parameters, OpaqueParameters) else 1
+        return Encoding(codec.removeprefix(OPAQUE_RTP), track.clock_rate, channels)
     if codec in VIDEO:
         return Encoding(VIDEO[codec], VIDEO_CLOCK_RATE, payload_type=VIDEO_STATIC.get(codec))
     rate, channels = track.clock_rate, 1

@@ -35,7 +35,12 @@ from media.payloads.base import Depacketizer, DropCallback, Packetizer
 from media.payloads.eac3 import Eac3Depacketizer, Eac3Packetizer
 from media.payloads.mp3 import CLOCK_RATE as MPA_CLOCK_RATE
 from media.payloads.mp3 import Mp3Depacketizer, Mp3Packetizer
-from media.payloads.opaque import OpaqueDepacketizer, OpaquePacketizer
+from media.payloads.opaque import (
+    OpaqueDepacketizer,
+    OpaquePacketizer,
+    OpaqueParameters,
+    opaque_parameters,
+)
 from media.payloads.samples import SamplePacketizer
 from media.track import (
     AAC,
@@ -87,17 +92,22 @@ def payload_format(
     channels: int,
     fmtp: Mapping[str, str],
     kind: Kind = Kind.DATA,
+    text: str = "",
 ) -> PayloadFormat:
     """The format of an rtpmap encoding name, in any case, with its fmtp parameters.
 
     A format that FLUX does not know, or whose description it cannot use, is the opaque codec
-    `rtp/<encoding>` of the given `kind` (that of the media line); this never raises.
+    `rtp/<encoding>` of the given `kind` (that of the media line); this never raises. `text` is fmtp
+    as it came: such a format keeps it word for word.
     """
     name = encoding.lower()
     lower = {key.lower(): value for key, value in fmtp.items()}
     maker = FORMATS.get(name)
     known = maker(name, clock_rate, channels, lower) if maker else None
-    return known or PayloadFormat(kind, OPAQUE_RTP + name, clock_rate, None, OpaqueDepacketizer)
+    if known is not None:
+        return known
+    parameters = opaque_parameters(text, channels)
+    return PayloadFormat(kind, OPAQUE_RTP + name, clock_rate, parameters, OpaqueDepacketizer)
 
 
 def _h264(
@@ -327,5 +337,7 @@ def fmtp_for(parameters: Parameters | None) -> dict[str, str]:
             return aac.fmtp_from_parameters(parameters)
         case OpusParameters():
             return opus.fmtp_from_parameters(parameters)
+        case OpaqueParameters() if parameters.fmtp:
+            return {parameters.fmtp: ""}  # a word without a value is written as it is
         case _:
             return {}

@@ -6,10 +6,30 @@ piece is empty: sizes and joined bytes are those of the RTP payload either way.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
+from media.parameters import Parameters
 from media.payloads.base import NOTHING, DropCallback, SequenceCheck, Unit
 
 MARK = b""
+MAX_FMTP_CHARACTERS = 4096
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OpaqueParameters(Parameters):
+    """What the description says of such a format, for receivers that know it."""
+
+    fmtp: str = ""  # the format parameters, word for word
+    channels: int = 1  # of the rtpmap
+
+
+def opaque_parameters(fmtp: str, channels: int, version: int = 0) -> OpaqueParameters | None:
+    """The parameters; None where there is nothing to say."""
+    if len(fmtp) > MAX_FMTP_CHARACTERS or not fmtp.isprintable():
+        fmtp = ""  # it could not stand in a line of a description
+    if not fmtp and channels <= 1:
+        return None
+    return OpaqueParameters(version=version, fmtp=fmtp, channels=channels)
 
 
 class OpaqueDepacketizer:

@@ -13,14 +13,18 @@ _SEPARATOR = re.compile(rf";|, ?{_NEXT}| {_NEXT}")
 
 
 class FormatParameters(Mapping[str, str]):
-    """Read-only map of parameter to value; looks keys up in any case and keeps their spelling."""
+    """Read-only map of parameter to value; looks keys up in any case and keeps their spelling.
 
-    __slots__ = ("_items",)
+    `text` is the whole as it came, for those who pass it on.
+    """
 
-    def __init__(self, items: Iterable[tuple[str, str]] = ()) -> None:
+    __slots__ = ("_items", "text")
+
+    def __init__(self, items: Iterable[tuple[str, str]] = (), text: str = "") -> None:
         self._items: dict[str, tuple[str, str]] = {}
         for key, value in items:
             self._items.setdefault(key.lower(), (key, value))
+        self.text = text or str(self)
 
     @classmethod
     def parse(cls, text: str) -> "FormatParameters":
@@ -31,7 +35,7 @@ class FormatParameters(Mapping[str, str]):
             key, _, value = part.strip().partition("=")
             if key := key.strip():
                 items.append((key, value.strip().strip('"')))
-        return cls(items)
+        return cls(items, plain)
 
     def __getitem__(self, key: str) -> str:
         return self._items[key.lower()][1]

@@ -372,15 +372,24 @@ def test_an_untold_refusal_is_found() -> None:
     assert untold(told, code) == {("no-segments-yet", 503), ("too-many-sessions", 503)}
 
 
+RTSP_CLIENT = ("connection", "dialogue", "endpoint", "client")
+CLIENT_NETWORK = ("tcp", "tls", "multicast", "udp_pairs")
+
+
 def source_reasons() -> set[str]:
     """Why a camera is not there, or what of it was dropped."""
     ends = reasons.given(
         python(
-            "protocols/rtsp/connection.py", "protocols/rtsp/client.py", "flux/bridges/rtsp/pull.py"
+            *(f"protocols/rtsp/{name}.py" for name in RTSP_CLIENT),
+            "protocols/rtsp/push",
+            "protocols/rtsp/tunnel",
+            *(f"flux/bridges/rtsp/{name}.py" for name in ("pull", "pull_run", "push")),
         ),
-        ("_fail", "close", "_end", "dropped", "drops"),
+        ("_fail", "close", "_end", "dropped", "drops", "PeerError"),
     )
-    network = reasons.given(python("flux/net/tcp.py"), ("PeerError",))
+    network = reasons.given(
+        python(*(f"flux/net/{name}.py" for name in CLIENT_NETWORK)), ("PeerError",)
+    )
     refused = reasons.given(python("flux/bridges/rtp"), ("WireError", "_drop", "dropped"))
     packets = reasons.given(python("protocols/rtp"), ("WireError", "_refuse", "refused"))
     units = reasons.given(

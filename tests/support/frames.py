@@ -21,6 +21,8 @@ H264_DROPPED = frozenset(
     {7, 8, 9, 12, 13}
 )  # SPS, PPS, AUD, filler, SPS extension: ITU-T H.264 7.4.1
 H265_DROPPED = frozenset({32, 33, 34, 35, 38})  # VPS, SPS, PPS, AUD, filler: ITU-T H.265 7.4.2.2
+AV1_DROPPED = frozenset({1, 2, 15})  # sequence header, temporal delimiter, padding: AV1 6.2.2
+DECODERS = {"libdav1d": "av1", "libaom-av1": "av1", "libopus": "opus"}  # PyAV names the decoder
 START_CODES = (b"\0\0\1", b"\0\0\0\1")
 ADTS_SYNC = 0xFFF
 MAX_REPORTED = 5  # differences of one kind that are worth reading
@@ -132,7 +134,7 @@ def read(source: Path | bytes | BinaryIO, container: str | None = None) -> dict[
         return {
             stream.type: TrackUnits(
                 kind=stream.type,
-                codec=stream.codec_context.name,
+                codec=codec_of(stream),
                 time_base=Fraction(stream.time_base or 0),
                 units=tuple(found[index]),
                 sample_rate=getattr(stream.codec_context, "sample_rate", 0) or 0,
@@ -145,7 +147,7 @@ class Splitter:
     """Takes the packets of one stream apart."""
 
     def __init__(self, stream: "av.stream.Stream") -> None:
-        self._codec = stream.codec_context.name
+        self._codec = codec_of(stream)
         extradata: bytes = stream.codec_context.extradata or b""
         self._length_bytes = 0  # of a NAL unit's length; 0: the stream has start codes
         if self._codec == "h264" and len(extradata) >= 7 and extradata[0] == 1:
@@ -163,7 +165,13 @@ class Splitter:
             return tuple(nal for nal in nals if counts(nal, self._codec))
         if self._codec == "aac":
             return (strip_adts(data),)
-        return (data,)
+        return split_obus(data) if self._codec == "av1" else (data,)
+
+
+def codec_of(stream: "av.stream.Stream") -> str:
+    """FFmpeg's name of a stream's codec."""
+    name = stream.codec_context.name
+    return DECODERS.get(name, name)
 
 
 def counts(nal: bytes, codec: str) -> bool:
@@ -191,6 +199,28 @@ def split_lengths(data: bytes, length_bytes: int) -> list[bytes]:
 def split_start_codes(data: bytes) -> list[bytes]:
     """NAL units with start codes (ITU-T H.264 annex B, H.265 annex B)."""
     return [nal for piece in data.split(b"\0\0\1")[1:] if (nal := piece.rstrip(b"\0"))]
+
+
+def split_obus(data: bytes) -> tuple[bytes, ...]:
+    """OBUs that belong to the picture, as type and content (AV1 specification 5.3)."""
+    found, at = [], 0
+    while at < len(data):
+        kind, extension, has_size = data[at] >> 3 & 15, data[at] >> 2 & 1, data[at] >> 1 & 1
+        at += 1 + extension
+        size = len(data) - at
+        if has_size:
+            size = shift = 0
+            while True:
+                size |= (data[at] & 0x7F) << shift
+                shift, at = shift + 7, at + 1
+                if data[at - 1] < 0x80:
+                    break
+        if at + size > len(data):
+            raise FormatError(f"an OBU of {size} bytes, {len(data) - at} are left")
+        if kind not in AV1_DROPPED:
+            found.append(bytes((kind,)) + data[at : at + size])
+        at += size
+    return tuple(found)
 
 
 def strip_adts(data: bytes) -> bytes:

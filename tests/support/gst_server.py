@@ -62,6 +62,12 @@ TRANSPORTS = {
     "udp": GstRtsp.RTSPLowerTrans.UDP,
     "mcast": GstRtsp.RTSPLowerTrans.UDP_MCAST,
 }
+PROFILES = {
+    "avp": GstRtsp.RTSPProfile.AVP,
+    "avpf": GstRtsp.RTSPProfile.AVPF,
+    "savp": GstRtsp.RTSPProfile.SAVP,
+    "savpf": GstRtsp.RTSPProfile.SAVPF,
+}
 DEPAYLOADERS = {
     "h264": "rtph264depay name=depay{number} ! h264parse ! video/x-h264,alignment=au",
     "h265": "rtph265depay name=depay{number} ! h265parse ! video/x-h265,alignment=au",
@@ -107,6 +113,7 @@ class Mount:
     aggregate: str = "none"  # zero-latency: STAP-A and AP packets
     interval: int = 0  # seconds between parameter sets in band; -1: with each key frame
     protocols: str = "tcp+udp"
+    profiles: str = "avp"  # avp, avpf, savp, savpf; several joined by +
     tracks: list[Track] = field(default_factory=list)
     period: int = 0  # ns
 
@@ -235,6 +242,7 @@ def factory_of(mount: Mount) -> Any:
     factory.set_launch(f"( {' '.join(parts)} )")
     factory.set_shared(False)
     factory.set_protocols(any_of([TRANSPORTS[name] for name in mount.protocols.split("+")]))
+    factory.set_profiles(any_of([PROFILES[name] for name in mount.profiles.split("+")]))
     if mount.groups:
         addresses, _, ports = mount.groups.partition(":")
         first, _, last = addresses.partition("-")
@@ -260,7 +268,7 @@ def any_of(flags: list[Any]) -> Any:
     return result
 
 
-def recorder(file: str, codecs: list[str]) -> Any:
+def recorder(file: str, codecs: list[str], profiles: str) -> Any:
     """A factory that writes what clients record (ANNOUNCE, RECORD) to an MPEG-TS file."""
     factory = GstRtspServer.RTSPMediaFactory()
     chains = [
@@ -270,6 +278,7 @@ def recorder(file: str, codecs: list[str]) -> Any:
     sink = f"mpegtsmux name=mux ! filesink location={file} sync=false async=false"
     factory.set_launch(f"( {' '.join(chains)} {sink} )")
     factory.set_transport_mode(GstRtspServer.RTSPTransportMode.RECORD)
+    factory.set_profiles(any_of([PROFILES[name] for name in profiles.split("+")]))
     factory.set_latency(200)
     return factory
 
@@ -349,6 +358,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument(
         "--record", action="append", default=[], metavar="/PATH=FILE.ts,CODEC[+CODEC]"
     )
+    parser.add_argument("--record-profiles", default="avp", help="avp, savp, savpf, joined by +")
     parser.add_argument("--mtu", type=int, default=1400)
     return parser.parse_args()
 
@@ -377,7 +387,7 @@ def main() -> None:
     for text in args.record:
         path, _, rest = text.partition("=")
         file, _, codecs = rest.rpartition(",")
-        factory = recorder(file, codecs.split("+"))
+        factory = recorder(file, codecs.split("+"), args.record_profiles)
         if auth is not None:
             factory.set_permissions(permissions())
         points.add_factory(path, factory)

@@ -2,10 +2,12 @@
 
 import random
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from weakref import WeakValueDictionary
 
 from flux.base.errors import PeerError
+from flux.base.serial import add, distance
+from flux.base.units import NTP_SECOND, ntp_from_ticks, rescale
 from flux.bridges.rtp.datagrams import (
     JOIN_PACKETS,
     DatagramFanout,
@@ -41,7 +43,7 @@ class StartPoint:
     """Where a track of a joiner begins: RTP-Info of the PLAY answer, RFC 2326 section 12.33."""
 
     sequence: int  # 16 bits, of its first packet
-    timestamp: int  # 32 bits
+    timestamp: int  # 32 bits, of an instant that is the same for all tracks
     packets: int  # that are sent to it at once
     octets: int
 
@@ -150,7 +152,30 @@ class RtpOutput:
                     len(packets),
                     octets,
                 )
-        return found
+        return self._at_one_instant(found)
+
+    def _at_one_instant(self, found: dict[int, StartPoint]) -> dict[int, StartPoint]:
+        """The timestamps of the earliest first packet's instant, for each track in its own clock.
+
+        Players lay tracks upon each other by them until the first sender report.
+        """
+        since: dict[int, int] = {}  # NTP of each first packet
+        for index, point in found.items():
+            track = self.tracks[index]
+            ticks = distance(point.timestamp, track.last_timestamp, 32)
+            since[index] = track.last_ntp + ntp_from_ticks(ticks, track.clock_rate)
+        begin = min(since.values(), default=0)
+        return {
+            index: replace(
+                point,
+                timestamp=add(
+                    point.timestamp,
+                    -rescale(since[index] - begin, NTP_SECOND, self.tracks[index].clock_rate),
+                    32,
+                ),
+            )
+            for index, point in found.items()
+        }
 
     def hold(self, on_closed: Closer) -> "Hold":
         """Keep the output for one who reads later or pauses; `on_closed(reason)` when it ends."""

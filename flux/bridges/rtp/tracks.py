@@ -107,7 +107,9 @@ def _track_of_offer(index: int, media: MediaDescription, offer: PayloadType) -> 
     if offer.encoding.lower() in AUXILIARY:
         raise WireError("sdp-auxiliary-only", offer.encoding)
     kind = Kind(media.kind) if media.kind in (Kind.VIDEO, Kind.AUDIO) else Kind.DATA
-    form = payload_format(offer.encoding, offer.clock_rate, offer.channels, offer.fmtp, kind)
+    form = payload_format(
+        offer.encoding, offer.clock_rate, offer.channels, offer.fmtp, kind, offer.fmtp.text
+    )
     if form.clock_rate <= 0:
         raise WireError("sdp-no-clock-rate", offer.encoding)
     description = TrackDescription(form.kind, form.codec, form.clock_rate, form.parameters)

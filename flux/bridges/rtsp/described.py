@@ -1,9 +1,33 @@
-"""What a description says of multicast: the group of each media section, and who sends to it."""
+"""What a description says besides the media: multicast groups, sections of which one is enough."""
 
+from collections.abc import Sequence
+
+from flux.bridges.rtp.secure import is_secure
+from flux.bridges.rtp.tracks import RtpTrack
 from protocols.rtsp.transport import Group, PortPair
 from protocols.sdp import MediaDescription, SessionDescription
 
 DEFAULT_TTL = 16
+
+
+def one_of_each(session: SessionDescription, tracks: Sequence[RtpTrack]) -> tuple[RtpTrack, ...]:
+    """Leave out sections that are another one again in another profile; one of SRTP stays.
+
+    quirk: GStreamer's server describes a stream once for each profile that it may have, all with
+    one control and for one SETUP, and encrypts it whichever is chosen.
+    test: test_one_section_of_each_stream
+    """
+    chosen: dict[object, RtpTrack] = {}
+    for track in tracks:
+        media = session.media[track.media_index]
+        is_named = track.control not in (None, "", "*")
+        key = (media.kind, track.control) if is_named else track.media_index
+        before = chosen.get(key)
+        if before is None or (
+            is_secure(media.protocol) and not is_secure(session.media[before.media_index].protocol)
+        ):
+            chosen[key] = track
+    return tuple(chosen.values())
 
 
 def group_of(session: SessionDescription, media: MediaDescription) -> Group | None:

@@ -3,7 +3,7 @@
 import asyncio
 import random
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 import structlog
@@ -13,7 +13,8 @@ from flux.bridges.rtp.events import SourceEnded, SourceRestarted
 from flux.bridges.rtp.figures import RtpFigures
 from flux.bridges.rtp.receiver import RtpSessionReceiver
 from flux.bridges.rtp.tracks import RtpTrack, tracks_from_sdp
-from flux.bridges.rtsp.described import group_of
+from flux.bridges.rtsp.client_keys import PullKeys
+from flux.bridges.rtsp.described import group_of, one_of_each
 from flux.bridges.rtsp.transport_stream import TS_CODEC, TsRun, transport_stream_of
 from flux.net.timer import DeadlineTimer
 from media.link import LinkFigures
@@ -27,6 +28,8 @@ from protocols.rtsp.options import PullOptions
 from protocols.rtsp.transport import Way
 from protocols.rtsp.url import Url
 from protocols.sdp import SessionDescription
+
+LOCKED_OUT = "srtp-auth-failed"  # why a run ends of which nothing can be opened
 
 logger = structlog.get_logger()
 
@@ -58,6 +61,8 @@ class PullRun:
         self._router = router
         self._on_playing = on_playing
         self._random = chance
+        self._is_secure = url.is_secure
+        self._keys = PullKeys(chance.getrandbits(32), options.media_timeout)
         self._log = logger.bind(stream=name, protocol="rtsp")
         self._client = RtspClient(url, options, authenticator, self)
         self._timer = DeadlineTimer(loop, self._on_due)
@@ -104,8 +109,7 @@ class PullRun:
                 control = self._offered[event.track_index].control
                 self._log.warning("track refused", control=control, status=event.status)
             case events.TracksReady():
-                self._indexes = [track.track_index for track in event.tracks]
-                self.way = event.way
+                self._ready(event)
             case events.Playing():
                 self._play(event)
             case events.Announced() if event.sdp.strip() not in (b"", self._sdp.strip()):
@@ -119,8 +123,15 @@ class PullRun:
         """Take RTP and RTCP packets, interleaved or datagrams."""
         receiver = self.receiver
         if receiver is not None:
+            packets = self._keys.open(packets, now)
+            if self._keys.drops:
+                self._count(self._keys.drops)
+                self._keys.drops.clear()
             if any(not channel & 1 for channel, _ in packets):
                 self.media_at = now
+            elif self._keys.is_locked_out(now):
+                self.close(LOCKED_OUT)
+                return
             receiver.receive_interleaved(packets, now)
             self._pump(receiver, now)
 
@@ -133,16 +144,27 @@ class PullRun:
         except WireError as error:
             self.close(error.reason)
             return
-        found = tracks_from_sdp(description)
-        for refused in found.refused:
+        found = tracks_from_sdp(description, is_secure=self._is_secure)
+        tracks = one_of_each(description, found.tracks)
+        stream = transport_stream_of(tracks)
+        wanted = (stream,) if stream is not None else tracks[:MAX_TRACKS]
+        self._offered, locked = self._keys.take_description(description, wanted)
+        for refused in (*found.refused, *locked):
             self._log.info("media not taken", kind=refused.kind, reason=refused.reason)
-        if not found.tracks:
-            self.close("no-usable-track")
+        if not self._offered:
+            self.close(locked[0].reason if locked else "no-usable-track")
             return
-        stream = transport_stream_of(found.tracks)
-        self._offered = (stream,) if stream is not None else found.tracks[:MAX_TRACKS]
         groups = [group_of(description, description.media[t.media_index]) for t in self._offered]
-        self._client.set_up([t.control for t in self._offered], description.control, groups)
+        controls = [track.control for track in self._offered]
+        self._client.set_up(controls, description.control, groups, self._keys.secured())
+
+    def _ready(self, ready: events.TracksReady) -> None:
+        self._indexes = [track.track_index for track in ready.tracks]
+        self.way = ready.way
+        try:
+            self._keys.take_answers(ready.tracks)
+        except WireError as error:
+            self.close(error.reason)
 
     def _play(self, playing: events.Playing) -> None:
         now = time.monotonic()
@@ -164,7 +186,7 @@ class PullRun:
             publisher,
             tracks,
             reliable=self.way is Way.TCP,
-            ssrc=self._random.getrandbits(32),
+            ssrc=self._keys.ssrc,
             cname=f"flux-{self._random.getrandbits(64):016x}",
             random=self._random.random,
             now=now,
@@ -237,7 +259,13 @@ class PullRun:
 
     def _send_reports(self, receiver: RtpSessionReceiver) -> None:
         for place, report in receiver.reports_to_send():
-            self._client.send_rtcp(self._indexes[place], report)
+            index = self._indexes[place]
+            self._client.send_rtcp(index, self._keys.protect(index, report))
+
+    def _count(self, drops: Mapping[str, int]) -> None:
+        assert self._publisher is not None  # only while it plays
+        for reason, count in drops.items():
+            self._publisher.dropped(reason, None, count)
 
     def _finish(self, event: events.Closed) -> None:
         self._timer.cancel()
@@ -245,9 +273,7 @@ class PullRun:
             self.received.add(self.receiver)
         self.receiver = None
         if self._publisher is not None:
-            for reason, count in self._client.drops.items():
-                if count:
-                    self._publisher.dropped(reason, None, count)
+            self._count(self._client.drops)
             if self._client.junk_bytes:
                 self._publisher.dropped("rtsp-junk", None, 1)
                 self._log.warning("rtsp junk", bytes=self._client.junk_bytes)

@@ -4,6 +4,9 @@ connecting --RECORD accepted--> running --fault, end of the stream, stop--> over
 
 One attempt each; `flux.core.forwarding` decides when the next one is due. What is sent are the
 packets of the stream's RTP output, the same that players get.
+
+Within TLS they are plain RTP unless the server refuses that: then it is SRTP, announced anew. What
+goes by UDP beside TLS is always SRTP.
 """
 
 import asyncio
@@ -18,6 +21,8 @@ from flux.bridges.rtp.datagrams import DatagramReader
 from flux.bridges.rtp.description import control_of, describe
 from flux.bridges.rtp.output import Hold, RtpOutput, rtp_output_of
 from flux.bridges.rtp.reports import REPORT_INTERVAL, ReaderReports
+from flux.bridges.rtsp.client_keys import PushKeys
+from flux.bridges.rtsp.secured import SecuredFrames, secured_runs
 from flux.core.forward import FAILED, RUNNING, ForwardFigures, OnState
 from flux.core.scheduler import LoopScheduler
 from flux.net.sink import TransportSink
@@ -26,7 +31,7 @@ from media.feed_reader import START_GOP, START_KEY, FeedReader
 from media.stream import Emit, State, Stream
 from protocols.rtsp import events
 from protocols.rtsp.auth import Authenticator
-from protocols.rtsp.options import PushOptions
+from protocols.rtsp.options import PushOptions, TransportChoice
 from protocols.rtsp.push.client import PushClient
 from protocols.rtsp.transport import Way
 from protocols.rtsp.url import Url
@@ -36,6 +41,7 @@ START_SPAN = 2.0  # seconds of media at once with which a server's clock of arri
 FIRST_REPORT = 0.02  # seconds until every track has had a frame
 MAX_REDIRECTS = 5
 SEND_BUFFER_BYTES = 256 << 10
+UNSUPPORTED_MEDIA, TRANSPORT_REFUSED = 415, "rtsp-461"  # of a server that wants SRTP
 
 _random = random.SystemRandom()
 logger = structlog.get_logger()
@@ -54,7 +60,7 @@ class RtspPush:
         send_buffer: int = SEND_BUFFER_BYTES,
     ) -> None:
         """Raises `WireError` for a URL that is none."""
-        self._url = Url.parse(url)
+        self._url = self._at = Url.parse(url)  # where it is to go, and where it was sent
         self._on_state = on_state
         self._emit = emit
         self._options = options or PushOptions()
@@ -67,7 +73,10 @@ class RtspPush:
         self._client: PushClient | None = None
         self._reader: FeedReader | DatagramReader | None = None
         self._reports: ReaderReports | None = None
+        self._keys: PushKeys | None = None
+        self._wants_srtp = (options or PushOptions()).transport is TransportChoice.UDP
         self._description = b""
+        self._session_id = int(time.time())
         self._location = ""  # where the server sends us instead
         self._redirects = 0
         self._task: asyncio.Task[None] | None = None
@@ -82,14 +91,7 @@ class RtspPush:
         self._stream = stream
         self._output = output = rtp_output_of(stream, self._emit, self._scheduler)
         self._hold = output.hold(self._fail)
-        description = describe(
-            output.tracks,
-            session_id=int(time.time()),
-            address="127.0.0.1",
-            connection="IN IP4 0.0.0.0",
-            title=stream.name,
-        )
-        self._description = description.serialize()
+        self._description = self._describe(None)
         self._connect(self._url)
 
     def stop(self, reason: str) -> None:
@@ -104,6 +106,8 @@ class RtspPush:
             self._output.release(self._hold)
         if self._client is not None:
             self._client.close(reason)
+        if self._keys is not None and self._keys.drops:
+            self._log.warning("reports not opened", reasons=dict(self._keys.drops))
 
     async def wait_stopped(self) -> None:
         """Return once nothing of it is left."""
@@ -124,7 +128,7 @@ class RtspPush:
         return ForwardFigures(reader.sent_bytes, dropped, lag, reports.lost, reports.round_trip)
 
     def description(self) -> bytes:
-        """What was announced."""
+        """What was announced, but for the keys."""
         return self._description
 
     # -- from the client ---------------------------------------------------------------------
@@ -132,27 +136,40 @@ class RtspPush:
     def on_event(self, event: events.Event) -> None:
         """Take an event of the client."""
         match event:
+            case events.AnnounceAccepted() if self._keys is not None:
+                self._keys.take_announced(event.keys)
+            case events.TracksReady() if self._keys is not None:
+                self._keys.take_answers(event.tracks)
             case events.Recording():
                 self._record()
             case events.Redirected():
                 self._location = event.location
             case events.Closed():
-                self._closed(event.reason)
+                self._closed(event)
 
     def on_report(self, track_index: int, data: bytes, now: float) -> None:
         """Take RTCP of the server."""
-        del track_index
-        if self._reports is not None:
+        if self._keys is not None:
+            data = self._keys.open(track_index, data)
+        if self._reports is not None and data:
             self._reports.receive(data, now)
 
     # -- as a datagram target ----------------------------------------------------------------
 
     def send(self, run: Run) -> bool:
         """A run of one track, over UDP."""
-        return self._client is not None and self._client.send(run)
+        client, keys = self._client, self._keys
+        if client is None:
+            return False
+        if keys is None:
+            return client.send(run)
+        sent = [client.send(each) for each in secured_runs(keys.tracks[run.track], run)]
+        return all(sent)
 
     def send_rtcp(self, track_index: int, data: bytes) -> None:
         """A compound of one track."""
+        if self._keys is not None:
+            data = self._keys.tracks[track_index].sender.protect_rtcp(data)
         if self._client is not None:
             self._client.send_rtcp(track_index, data)
 
@@ -160,7 +177,10 @@ class RtspPush:
 
     def _connect(self, url: Url) -> None:
         assert self._output is not None  # set by start
-        own = self._url
+        own, self._at = self._url, url
+        self._keys = keys = None
+        if url.is_secure and self._wants_srtp:
+            self._keys = keys = PushKeys({t.index: t.ssrc for t in self._output.tracks})
         # Credentials go to the host that they were given for, and not in the clear.
         is_own = url.host == own.host and (url.is_secure or not own.is_secure)
         user = own if is_own and not url.username else url
@@ -170,12 +190,25 @@ class RtspPush:
             self._options if is_own else replace(self._options, fingerprint=b""),
             Authenticator(user.username, user.password, cnonce),
             self,
-            self._description,
+            self._description if keys is None else self._describe(keys),
             [control_of(track.index) for track in self._output.tracks],
+            keys.secured() if keys is not None else None,
         )
         self._ends.append(client)
         loop = asyncio.get_running_loop()
         self._task = loop.create_task(self._open(client), name=f"rtsp push {self._url.host}")
+
+    def _describe(self, keys: PushKeys | None) -> bytes:
+        assert self._output is not None  # set by start
+        description = describe(
+            self._output.tracks,
+            session_id=self._session_id,
+            address="127.0.0.1",
+            connection="IN IP4 0.0.0.0",
+            title=self._stream.name if self._stream is not None else "",
+            places=keys.places() if keys is not None else None,
+        )
+        return description.serialize()
 
     async def _open(self, client: PushClient) -> None:
         try:
@@ -201,7 +234,9 @@ class RtspPush:
         self._report()
         if client.way is Way.TCP:
             sink = TransportSink(client.transport, self._fail, self._send_buffer)
-            self._reader = output.attach_stream(sink, client.channels, start)
+            keys, channels = self._keys, client.channels
+            variant = SecuredFrames(keys.tracks, channels) if keys is not None else None
+            self._reader = output.attach_stream(sink, channels, start, variant)
             output.names[self._reader] = (PROTOCOL, self._url.host)
         else:
             everything = frozenset(track.index for track in output.tracks)
@@ -223,19 +258,23 @@ class RtspPush:
                 self.send_rtcp(index, compound)
         self._scheduler.call_later(delay, self._report)
 
-    def _closed(self, reason: str) -> None:
+    def _closed(self, closed: events.Closed) -> None:
         """The connection is over, by the server's doing or by ours."""
         if self.is_over:
             return
         following = self._following()
-        if following is not None:
+        is_refused = closed.status == UNSUPPORTED_MEDIA or closed.reason == TRANSPORT_REFUSED
+        if is_refused and self._at.is_secure and not self._wants_srtp:
+            self._wants_srtp = True
+            self._connect(self._at)
+        elif following is not None:
             self._redirects += 1
             self._location = ""
             self._log.info("redirected", to=following.request)
             self._detach()
             self._connect(following)
         else:
-            self._fail(reason)
+            self._fail(closed.reason)
 
     def _following(self) -> Url | None:
         if not self._location or self._redirects >= MAX_REDIRECTS:

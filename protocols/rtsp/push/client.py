@@ -7,7 +7,7 @@ Interleaved media is written to `transport` by the owner, in frames of the chann
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from flux.base.errors import PeerError
@@ -18,6 +18,7 @@ from protocols.rtsp.endpoint import MAX_RTCP_BYTES, ClientEndpoint
 from protocols.rtsp.exchange import status_reason
 from protocols.rtsp.options import PushOptions, TransportChoice
 from protocols.rtsp.push.connection import PushConnection
+from protocols.rtsp.setup import Secured
 from protocols.rtsp.transport import PortPair, Way
 from protocols.rtsp.url import Url
 
@@ -45,12 +46,14 @@ class PushClient(ClientEndpoint):
         handler: PushHandler,
         sdp: bytes,
         controls: Sequence[str],
+        secured: Mapping[int, Secured] | None = None,
     ) -> None:
-        self._machine = PushConnection(url, options, authenticator, sdp, controls)
+        """See `PushConnection`; `secured` are all of the tracks or none."""
+        self._machine = PushConnection(url, options, authenticator, sdp, controls, secured)
         super().__init__(self._machine, url, options, authenticator)
         self._handler = handler
         self._count = len(controls)
-        self._ways = ways_of(options.transport, is_secure=url.is_secure)
+        self._ways = ways_of(options.transport, is_secure=url.is_secure and not secured)
         self._tracks: dict[int, events.TrackTransport] = {}
         self._senders: list[RunSender] = []  # by track, over UDP
         self._host = ""
@@ -151,7 +154,7 @@ class PushClient(ClientEndpoint):
 
 
 def ways_of(transport: TransportChoice, *, is_secure: bool) -> list[Way]:
-    """What is asked for, one after the other."""
+    """What is asked for, one after the other; `is_secure`: TLS alone keeps the media secret."""
     if transport is TransportChoice.UDP:
         return [Way.UDP]
     if transport is TransportChoice.AUTO and not is_secure:

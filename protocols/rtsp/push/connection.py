@@ -14,7 +14,7 @@ A track whose SETUP is refused ends it all: who watches there would miss it with
 What it shares with the client that plays is in `dialogue.py`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from flux.base.errors import StateError
 from protocols.rtsp import events
@@ -23,7 +23,7 @@ from protocols.rtsp.dialogue import MAX_TRACKS, Dialogue
 from protocols.rtsp.exchange import status_reason
 from protocols.rtsp.message import Request, Response
 from protocols.rtsp.options import PushOptions
-from protocols.rtsp.setup import TrackSetup
+from protocols.rtsp.setup import Secured, TrackSetup, keys_of
 from protocols.rtsp.states import PUSH_TRANSITIONS, State
 from protocols.rtsp.transport import PortPair, Way
 from protocols.rtsp.url import Url, resolve_control
@@ -42,20 +42,27 @@ class PushConnection(Dialogue):
         authenticator: Authenticator,
         sdp: bytes,
         controls: Sequence[str],
+        secured: Mapping[int, Secured] | None = None,
     ) -> None:
-        """`controls`: the control attributes that `sdp` gives its tracks."""
+        """`controls`: the control attributes that `sdp` gives its tracks.
+
+        `secured`: those of them that are SRTP, by index.
+        """
         if not 0 < len(controls) <= MAX_TRACKS:
             raise StateError("no tracks, or too many")
         super().__init__(url, options, authenticator, PUSH_TRANSITIONS)
         self._sdp = sdp
         self._controls = [resolve_control(self._url, control) for control in controls]
+        self._secured = secured or {}
         self._reports: list[tuple[int, bytes]] = []
 
     def set_up(self, now: float, way: Way = Way.TCP, ports: Sequence[PortPair] = ()) -> None:
         """Set every track up, over UDP from `ports`, one pair a track."""
         if way is Way.UDP and len(ports) != len(self._controls):
             raise StateError("not one port pair for each track")
-        self._set_up(TrackSetup(self._controls, way, tuple(ports), mode=RECORD), now)
+        ours = tuple(ports)
+        setup = TrackSetup(self._controls, way, ours, mode=RECORD, secured=self._secured)
+        self._set_up(setup, now)
 
     def take_reports(self) -> list[tuple[int, bytes]]:
         """(track index, RTCP compound) that came interleaved since the last call."""
@@ -92,7 +99,7 @@ class PushConnection(Dialogue):
         if self._state is State.ANNOUNCING:
             self._take_session(response)  # some servers begin it here already
             self._go("answered")
-            self._events.append(events.AnnounceAccepted())
+            self._events.append(events.AnnounceAccepted(keys_of(response)))
         elif self._state is State.STARTING:
             self._go("answered")
             self._keepalive_at = now + self._keepalive_interval

@@ -4,12 +4,22 @@ import errno
 import socket
 from collections.abc import Iterator
 from contextlib import closing
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flux.net.udp_send import MAX_RUN_BYTES, MAX_RUN_SEGMENTS, Run, RunSender, make_runs
+from flux.net.udp_send import (
+    MAX_RUN_BYTES,
+    MAX_RUN_SEGMENTS,
+    SEGMENT_SIZE,
+    Run,
+    RunSender,
+    make_runs,
+)
+
+Ancillary = tuple[int, int, bytes]
 
 
 @pytest.fixture
@@ -71,7 +81,7 @@ class NoSegmentation:
         self.sock = sock
         self.refused = 0
 
-    def sendmsg(self, *_args: object) -> int:
+    def sendmsg(self, buffers: list[bytes], ancillary: list[Ancillary], *more: Any) -> int:
         self.refused += 1
         raise OSError(errno.EIO, "no")
 
@@ -89,6 +99,29 @@ def test_without_segmentation_each_goes_by_itself(
         assert all(out.send(run, receiver.getsockname()) for run in make_runs(0, packets))
         assert [receiver.recv(65_536) for _ in packets] == packets
     assert old.refused == 1  # asked once
+
+
+class ShortLink(NoSegmentation):
+    """A link whose packets hold 1,500 bytes: longer segments are refused."""
+
+    def sendmsg(self, buffers: list[bytes], ancillary: list[Ancillary], *more: Any) -> int:
+        (size,) = SEGMENT_SIZE.unpack(ancillary[0][2])
+        if size + 28 > 1500:
+            self.refused += 1
+            raise OSError(errno.EINVAL, "no")
+        return self.sock.sendmsg(buffers, ancillary, *more)
+
+
+def test_segments_longer_than_the_link_cost_the_others_nothing(
+    sender: socket.socket, receiver: socket.socket
+) -> None:
+    link = ShortLink(sender)
+    out = RunSender(link)  # type: ignore[arg-type]  # what is used of a socket
+    for size in (3000, 1412, 3000):
+        packets = [packet(number, size) for number in range(4)]
+        assert all(out.send(run, receiver.getsockname()) for run in make_runs(0, packets))
+        assert [receiver.recv(65_536) for _ in packets] == packets
+    assert link.refused == 2  # the option goes on to be used for those in between
 
 
 def test_what_the_system_refuses_is_counted(sender: socket.socket) -> None:

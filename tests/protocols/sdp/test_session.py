@@ -215,6 +215,7 @@ def test_several_payload_types_keep_their_order() -> None:
     assert (opus.encoding, opus.clock_rate, opus.channels) == ("opus", 48000, 2)
     assert dict(opus.fmtp) == {"minptime": "10", "useinbandfec": "1"}
     assert dict(events.fmtp) == {"0-15": ""}
+    assert [opus.fmtp.text, events.fmtp.text] == ["minptime=10;useinbandfec=1", "0-15"]
 
 
 def test_what_rtpmap_leaves_out() -> None:

@@ -126,12 +126,26 @@ def test_start_points_are_what_is_sent_first() -> None:
     rig.output().attach_stream(sink, {0: 0, 1: 2})
     for index, channel in ((0, 0), (1, 2)):
         mine = [packet for number, packet in frames(sink.data) if number == channel]
-        assert (points[index].sequence, points[index].timestamp) == (
-            mine[0].sequence,
-            mine[0].timestamp,
-        )
+        assert points[index].sequence == mine[0].sequence
+        assert points[index].timestamp == mine[0].timestamp  # both begin at the same instant
         assert points[index].packets == len(mine)
         assert points[index].octets == sum(len(packet.payload) for packet in mine)
+
+
+def test_start_points_are_one_instant() -> None:
+    """RTP-Info where sound begins 120 ms after the picture: RFC 2326 section 12.33."""
+    rig = Rig()
+    for is_key in (True, False, False):
+        rig.video(key=is_key)
+    rig.audio()
+    points = rig.output().start_points()
+    sink = MemorySink()
+    rig.output().attach_stream(sink, {0: 0, 1: 2})
+    got = frames(sink.data)
+    video, audio = (next(p for channel, p in got if channel == n) for n in (0, 2))
+    assert points[0].timestamp == video.timestamp
+    late = (audio.timestamp - points[1].timestamp) & 0xFFFF_FFFF
+    assert late == pytest.approx(0.12 * 8_000, abs=2)
 
 
 def test_other_channels_and_fewer_tracks() -> None:
