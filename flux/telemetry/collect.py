@@ -1,5 +1,6 @@
 """Takes the snapshot that API and metrics read: plain values, quickly, on the loop."""
 
+import asyncio
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -89,6 +90,7 @@ class Collector:
             http_refusals=dict(self.http_refusals()),
             http_connections=self.http_connections(),
             access=self.access(),
+            tasks=len(asyncio.all_tasks()),
             hooks=self.hooks(),
             rtsp_refusals=dict(self.rtsp_refusals()),
             rtsp_connections=self.rtsp_connections(),

@@ -110,6 +110,7 @@ def _server_families(snapshot: ServerSnapshot) -> Iterator[Metric]:
     for protocol, histogram in sorted(snapshot.joins.items()):
         _add_histogram(joins, (protocol,), histogram)
     yield joins
+    yield GaugeMetricFamily("flux_tasks", "Tasks of the event loop.", snapshot.tasks)
     yield GaugeMetricFamily(
         "flux_http_connections", "Connections to the media listener.", snapshot.http_connections
     )

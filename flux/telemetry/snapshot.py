@@ -155,6 +155,7 @@ class ServerSnapshot:
     http_refusals: Mapping[str, int] = field(default_factory=dict)  # reason -> requests
     http_connections: int = 0  # on the media listener
     access: AccessFigures = AccessFigures()  # noqa: RUF009 - frozen
+    tasks: int = 0  # of the event loop
     hooks: tuple[HookStatus, ...] = ()
     rtsp_refusals: Mapping[str, int] = field(default_factory=dict)  # reason -> how often
     rtsp_connections: int = 0

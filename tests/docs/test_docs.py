@@ -181,6 +181,10 @@ def check_commands(page: Page) -> Iterator[str]:
             yield from flux_problems(place, words[1:])
         elif words[:3] == ["python", "-m", "flux"]:
             yield from flux_problems(place, words[3:])
+        elif program == "python":
+            module = ROOT / words[2].replace(".", "/") if words[1] == "-m" else ROOT / words[1]
+            if not (module.with_suffix(".py").is_file() or (module / "__main__.py").is_file()):
+                yield f"{place}: no module {words[2]}"
         elif program == "make":
             for word in words[1:]:
                 if word.startswith("ARGS="):
@@ -372,30 +376,29 @@ def test_an_untold_refusal_is_found() -> None:
     assert untold(told, code) == {("no-segments-yet", 503), ("too-many-sessions", 503)}
 
 
-RTSP_CLIENT = ("connection", "dialogue", "endpoint", "client")
-CLIENT_NETWORK = ("tcp", "tls", "multicast", "udp_pairs")
+RTSP_CLIENT = (
+    *(f"protocols/rtsp/{name}.py" for name in ("connection", "dialogue", "endpoint", "client")),
+    "protocols/rtsp/push",
+    "protocols/rtsp/tunnel",
+    *(f"flux/bridges/rtsp/{name}.py" for name in ("pull", "pull_run", "push", "client_keys")),
+)
+CLIENT_NETWORK = tuple(f"flux/net/{name}.py" for name in ("tcp", "tls", "multicast", "udp_pairs"))
 
 
 def source_reasons() -> set[str]:
     """Why a camera is not there, or what of it was dropped."""
     ends = reasons.given(
-        python(
-            *(f"protocols/rtsp/{name}.py" for name in RTSP_CLIENT),
-            "protocols/rtsp/push",
-            "protocols/rtsp/tunnel",
-            *(f"flux/bridges/rtsp/{name}.py" for name in ("pull", "pull_run", "push")),
-        ),
-        ("_fail", "close", "_end", "dropped", "drops", "PeerError"),
+        python(*RTSP_CLIENT),
+        ("_fail", "close", "_end", "dropped", "drops", "PeerError", "WireError"),
     )
-    network = reasons.given(
-        python(*(f"flux/net/{name}.py" for name in CLIENT_NETWORK)), ("PeerError",)
-    )
+    network = reasons.given(python(*CLIENT_NETWORK), ("PeerError",))
+    others = reasons.named(python(*RTSP_CLIENT, *CLIENT_NETWORK))
     refused = reasons.given(python("flux/bridges/rtp"), ("WireError", "_drop", "dropped"))
     packets = reasons.given(python("protocols/rtp"), ("WireError", "_refuse", "refused"))
     units = reasons.given(
         python("media/payloads", "media/stream.py"), ("_on_drop", "SequenceCheck", "drops")
     )
-    found = ends.keys() | network.keys() | refused.keys() | packets.keys() | units.keys()
+    found = others | ends.keys() | network.keys() | refused.keys() | packets.keys() | units.keys()
     for prefix in PREFIXES:
         files = python(
             "media/payloads/assembler.py",
@@ -411,6 +414,7 @@ def source_reasons() -> set[str]:
 def test_all_reasons_of_cameras_are_told() -> None:
     code = source_reasons()
     assert {"dns-failure", "media-timeout", "sdp-not-rtp", "rtp-packet-lost", "h265-fu-loss"} < code
+    assert {"tunnel-refused", "multicast-no-route", "peer-teardown", "rtsp-no-server-port"} < code
     assert code - {span.text for span in page("docs/rtsp.md").spans} == set()
 
 
@@ -421,9 +425,13 @@ def test_reasons_are_found_in_code(tmp_path: Path) -> None:
         "    refuse(503, 'too-many', [])\n"
         "    drops['late-frame'] += 1\n"
         "    drops[name], other['no-drop'] = log('not-given'), self._fail('two words-here')\n"
+        "    self._fail(self.reason or 'peer-gone')\n"
+        "    reason, detail = 'no-way' if f else 'no-answer', 'not-named'\n"
+        "    return 'no-road'\n"
     )
+    assert reasons.named([tmp_path / "a.py"]) == {"no-way", "no-answer", "no-road"}
     found = reasons.given([tmp_path / "a.py"], ("_fail", "refuse", "drops"))
-    assert found == {"too-slow": 0, "too-many": 503, "late-frame": 0}
+    assert found == {"too-slow": 0, "too-many": 503, "late-frame": 0, "peer-gone": 0}
 
 
 # -- each check has something that it must reject ------------------------------------------------
@@ -459,6 +467,7 @@ BROKEN: list[tuple[Check, str, str]] = [
     (check_commands, "```sh\nmake run ARGS='--lop uvloop'\n```", "No such option"),
     (check_commands, "`make love`", "make has no target love"),
     (check_commands, "```sh\ngstream x\n```", "gstream is no command"),
+    (check_commands, "```sh\npython -m benchmarks.nothing\n```", "no module benchmarks.nothing"),
     (check_commands, "```sh\ncurl http://localhost:9997/api/v2\n```", "no URL of ours"),
     (check_commands, "```sh\nffplay http://localhost:8888/demo.fly\n```", "no URL of ours"),
     (check_links, "[a](nowhere.md)", "page.md:1: no file nowhere.md"),

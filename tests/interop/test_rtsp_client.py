@@ -31,6 +31,7 @@ NOT_MEDIA = {7, 8, 9, 12}  # parameter sets, delimiters, filler
 PUSH_SECONDS = 2.0
 REPORT_LIMIT = 9.0  # seconds until GStreamer's first receiver report; mostly two
 TS_UNITS = 20
+SRTP = {"/savp": "savp", "/savpf": "savpf", "/both": "avp+savp"}
 VLC_STARTS = 2  # on a busy machine it sometimes answers 500 to everything for good
 
 
@@ -51,8 +52,12 @@ def plain(own: Certificate) -> Iterator[Camera]:
 
 @pytest.fixture(scope="module")
 def secure(own: Certificate) -> Iterator[Camera]:
-    """The same behind TLS."""
-    with Camera({"/a": clip.path_of(CLIP)}, options=("--tls", own.files)) as camera:
+    """The same behind TLS, as plain RTP and as SRTP."""
+    serve = {"/a": str(clip.path_of(CLIP))}
+    for path, profiles in SRTP.items():
+        serve[path] = f"{clip.path_of(CLIP)},profiles={profiles}"
+    serve["/udp-alone"] = f"{clip.path_of(CLIP)},profiles=savp,protocols=udp"
+    with Camera(serve, options=("--tls", own.files)) as camera:
         yield camera
 
 
@@ -103,6 +108,27 @@ async def test_pull(choice: TransportChoice, plain: Camera) -> None:
 async def test_pull_through_tls(choice: TransportChoice, secure: Camera, own: Certificate) -> None:
     options = PullOptions(transport=choice, fingerprint=fingerprint_of(own.fingerprint))
     assert_one_round(await pull(secure.url("/a"), options, ONE_ROUND))
+
+
+@pytest.mark.parametrize("choice", ["tcp", "udp", "http"])
+@pytest.mark.parametrize("path", SRTP)
+async def test_pull_of_srtp(path: str, choice: str, secure: Camera, own: Certificate) -> None:
+    """MIKEY in the description and in KeyMgmt: the clip, and nothing that could not be opened."""
+    pin = fingerprint_of(own.fingerprint)
+    options = PullOptions(transport=TransportChoice(choice), fingerprint=pin)
+    publisher = await pull(secure.url(path), options, ONE_ROUND)
+    assert_one_round(publisher)
+    assert +publisher.reasons == {}
+    assert publisher.link is not None
+    assert publisher.link().transport == ("udp" if choice == "udp" else "tcp")
+
+
+async def test_pull_of_srtp_by_udp_where_tcp_is_refused(secure: Camera, own: Certificate) -> None:
+    options = PullOptions(fingerprint=fingerprint_of(own.fingerprint))
+    publisher = await pull(secure.url("/udp-alone"), options, ONE_ROUND)
+    assert_one_round(publisher)
+    assert publisher.link is not None
+    assert publisher.link().transport == "udp"
 
 
 @pytest.mark.parametrize("choice", [TransportChoice.TCP, TransportChoice.UDP])
@@ -170,28 +196,41 @@ async def test_pull_from_vlc(choice: TransportChoice, tmp_path: Path) -> None:
     assert all(pieces in known for pieces in got)
 
 
-@pytest.mark.parametrize("is_secure", [False, True], ids=["plain", "tls"])
-@pytest.mark.parametrize("choice", [c for c in TransportChoice if c != "multicast"])
+@pytest.mark.parametrize(
+    ("server", "choice"),
+    [
+        *(("plain", choice) for choice in TransportChoice if choice != "multicast"),
+        *(("tls", choice) for choice in ("auto", "tcp", "http")),
+        *(("srtp", choice) for choice in ("auto", "udp", "http")),
+    ],
+)
 async def test_push(
-    choice: TransportChoice, is_secure: bool, plain: Camera, own: Certificate, tmp_path: Path
+    server: str, choice: str, plain: Camera, own: Certificate, tmp_path: Path
 ) -> None:
-    """What GStreamer recorded are the clip's units, in order and without a gap."""
-    if is_secure and choice is TransportChoice.UDP:
-        pytest.skip("GStreamer: what is recorded through TLS comes by TLS")
+    """What GStreamer recorded are the clip's units, in order and without a gap.
+
+    A server of SRTP takes nothing else: within TLS that is announced after the other was refused.
+    """
     file = tmp_path / "recorded.ts"
-    options = ["--record", f"/in={file},h264+aac", *(["--tls", own.files] if is_secure else [])]
+    options = ["--record", f"/in={file},h264+aac"]
+    if server != "plain":
+        options += ["--tls", own.files]
+    if server == "srtp":
+        options += ["--record-profiles", "savp"]
     router = Router(lambda event: None)
     stream = router.declare("cam", StreamOptions()).stream
     source = RtspSource("cam", plain.url("/a"), router, lambda state, reason: None)
     said: list[tuple[str, str]] = []
-    with Camera({}, options=options) as server:
+    with Camera({}, options=options) as target:
         source.start()
         async with asyncio.timeout(10):
             while stream.state is not State.READY:  # noqa: ASYNC110 - the router has no waiter
                 await asyncio.sleep(0.01)
-        chosen = PushOptions(transport=choice, fingerprint=fingerprint_of(own.fingerprint))
+        chosen = PushOptions(
+            transport=TransportChoice(choice), fingerprint=fingerprint_of(own.fingerprint)
+        )
         push = RtspPush(
-            "cam", server.url("/in"), lambda *state: said.append(state), lambda event: None, chosen
+            "cam", target.url("/in"), lambda *state: said.append(state), lambda event: None, chosen
         )
         push.start(stream)
         await asyncio.sleep(PUSH_SECONDS)

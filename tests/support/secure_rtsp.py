@@ -1,13 +1,14 @@
 """A scripted RTSP server over TLS with SRTP, for players and for publishers.
 
 It does with `flux.bridges.rtp.secure` what that module's head says, and no more: one G.711 track,
-whose packets have the payloads of `frame` for players; what a publisher sends is kept.
+whose packets have the payloads of `frame` for players; what a publisher sends is kept. `change` of
+`serving` may give a session another manner.
 """
 
 import asyncio
 import re
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from struct import pack
 from typing import cast
@@ -38,6 +39,16 @@ class Session(asyncio.Protocol):
         self._client_port = 0  # 0: interleaved
         self._playing: asyncio.Task[None] | None = None
         self.track = SecureTrack(SSRC)
+        self.sender = self.track.sender  # another one: the key is not the one that is told
+        self.profile = "RTP/SAVP"
+        self.answered = ""  # the profile of the answer to SETUP, if not that
+        self.keys: tuple[Attribute, ...] = self.track.attributes(ntp)  # of the description
+        self.key_header = True  # whether SETUP is answered with one
+        self.is_udp_only = False
+        self.is_srtp_only = False  # of what is announced
+        self.changed: Callable[[], None] = lambda: None
+        self.headers: list[dict[str, str]] = []  # of each request
+        self.bodies: list[bytes] = []
         self.requests: list[str] = []
         self.heard: list[bytes] = []  # RTP of a publisher
         self.reports: list[bytes] = []  # RTCP of the peer
@@ -73,6 +84,7 @@ class Session(asyncio.Protocol):
     def take(self, packet: bytes) -> None:
         """RTP or RTCP of the peer."""
         receiver = self.track.receiver
+        self.changed()
         if receiver is not None and 192 <= packet[1] <= 223:
             self.reports += receiver.unprotect_rtcp([packet])
         elif receiver is not None:
@@ -82,34 +94,44 @@ class Session(asyncio.Protocol):
         method, url, _ = head.split(" ", 2)
         self.requests.append(method)
         headers = dict(re.findall(r"(?m)^([\w-]+): *(.*?)\r?$", head))
-        more, reply = ["Session: 1"], b""
+        self.headers.append(headers)
+        self.bodies.append(body)
+        more, reply, status = ["Session: 1"], b"", "200 OK"
         if method == "OPTIONS":
             more = ["Public: OPTIONS, DESCRIBE, SETUP, PLAY, ANNOUNCE, RECORD, TEARDOWN"]
         elif method == "DESCRIBE":
             reply = self._describe()
             more = [f"Content-Base: {url}/", "Content-Type: application/sdp"]
         elif method == "ANNOUNCE":
-            more = [f"KeyMgmt: {self.track.header(url + '/stream=0', self._ntp)}"]
+            if self.is_srtp_only and b"RTP/SAVP" not in body:
+                status = "415 Unsupported Media Type"
+            elif self.key_header:
+                more = [f"KeyMgmt: {self.track.header(url + '/stream=0', self._ntp)}"]
         elif method == "SETUP":
-            self.track.take_header(headers["KeyMgmt"])
-            more += [
-                f"Transport: {self._set_up(headers['Transport'])}",
-                f"KeyMgmt: {self.track.header(url, self._ntp)}",
-            ]
+            if self.is_udp_only and "interleaved" in headers["Transport"]:
+                status = "461 Unsupported Transport"
+            else:
+                if "KeyMgmt" in headers:
+                    self.track.take_header(headers["KeyMgmt"])
+                transport = self._set_up(headers["Transport"])
+                answered = self.answered or self.profile
+                more.append(f"Transport: {transport.replace(self.profile, answered)}")
+            if self.key_header:
+                more.append(f"KeyMgmt: {self.track.header(url, self._ntp)}")
         elif method == "PLAY":
             self._playing = asyncio.get_running_loop().create_task(self._play())
         more.append(f"CSeq: {headers['CSeq']}")
         if reply:
             more.append(f"Content-Length: {len(reply)}")
-        text = "RTSP/1.0 200 OK\r\n" + "".join(f"{line}\r\n" for line in more) + "\r\n"
+        text = f"RTSP/1.0 {status}\r\n" + "".join(f"{line}\r\n" for line in more) + "\r\n"
         self._transport.write(text.encode() + reply)
 
     def _describe(self) -> bytes:
         media = MediaDescription(
             "audio",
-            protocol="RTP/SAVP",
+            protocol=self.profile,
             formats=("8",),
-            attributes=(Attribute("control", "stream=0"), *self.track.attributes(self._ntp)),
+            attributes=(Attribute("control", "stream=0"), *self.keys),
         )
         return SessionDescription(media=(media,)).serialize()
 
@@ -133,7 +155,7 @@ class Session(asyncio.Protocol):
         self.take(sock.recv(4096))
 
     async def _play(self) -> None:
-        sender, number = self.track.sender, 0
+        sender, number = self.sender, 0
         while not self._transport.is_closing():
             run = b"".join(
                 pack("!BBHII", 0x80, 8, FIRST + index & 0xFFFF, index * FRAME, SSRC) + frame(index)
@@ -146,6 +168,14 @@ class Session(asyncio.Protocol):
             self._send(1, sender.protect_rtcp(pack("!BBHI", 0x80, 201, 1, SSRC)))
             await asyncio.sleep(RUN * FRAME / 8000)
 
+    def hang_up(self) -> None:
+        """Close the connection, after what was sent."""
+        self._transport.close()
+
+    def report(self, plain: bytes) -> None:
+        """Send RTCP to who publishes here."""
+        self._send(1, self.sender.protect_rtcp(plain))
+
     def _send(self, channel: int, packet: bytes) -> None:
         if self._client_port:
             address = ("127.0.0.1", self._client_port + channel)
@@ -155,12 +185,15 @@ class Session(asyncio.Protocol):
 
 
 @asynccontextmanager
-async def serving(tls: ServerTls, ntp: int) -> AsyncIterator[tuple[int, list[Session]]]:
+async def serving(
+    tls: ServerTls | None, ntp: int, change: Callable[[Session], None] = lambda session: None
+) -> AsyncIterator[tuple[int, list[Session]]]:
     """The port, and the connections that came."""
     sessions: list[Session] = []
 
     def factory() -> Session:
         sessions.append(Session(ntp))
+        change(sessions[-1])
         return sessions[-1]
 
     server = await listen_tcp(factory, "127.0.0.1", 0, ssl=tls)

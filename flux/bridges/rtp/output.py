@@ -6,8 +6,8 @@ from dataclasses import dataclass, replace
 from weakref import WeakValueDictionary
 
 from flux.base.errors import PeerError
-from flux.base.serial import add, distance
-from flux.base.units import NTP_SECOND, ntp_from_ticks, rescale
+from flux.base.serial import add
+from flux.base.units import NTP_SECOND, rescale
 from flux.bridges.rtp.datagrams import (
     JOIN_PACKETS,
     DatagramFanout,
@@ -46,6 +46,7 @@ class StartPoint:
     timestamp: int  # 32 bits, of an instant that is the same for all tracks
     packets: int  # that are sent to it at once
     octets: int
+    begins: int = 0  # timestamp of its first packet
 
 
 class Hold:
@@ -138,19 +139,16 @@ class RtpOutput:
             octets = sum(map(len, packets)) - RTP_HEADER_BYTES * len(packets)
             before = found.get(index)
             if before is not None:
-                found[index] = StartPoint(
-                    before.sequence,
-                    before.timestamp,
-                    before.packets + len(packets),
-                    before.octets + octets,
+                found[index] = replace(
+                    before,
+                    packets=before.packets + len(packets),
+                    octets=before.octets + octets,
                 )
             else:
                 first = packets[0]
+                begins = int.from_bytes(first[4:8], "big")
                 found[index] = StartPoint(
-                    int.from_bytes(first[2:4], "big"),
-                    int.from_bytes(first[4:8], "big"),
-                    len(packets),
-                    octets,
+                    int.from_bytes(first[2:4], "big"), begins, len(packets), octets, begins
                 )
         return self._at_one_instant(found)
 
@@ -159,17 +157,13 @@ class RtpOutput:
 
         Players lay tracks upon each other by them until the first sender report.
         """
-        since: dict[int, int] = {}  # NTP of each first packet
-        for index, point in found.items():
-            track = self.tracks[index]
-            ticks = distance(point.timestamp, track.last_timestamp, 32)
-            since[index] = track.last_ntp + ntp_from_ticks(ticks, track.clock_rate)
+        since = {index: self.tracks[index].ntp_of(p.begins) for index, p in found.items()}
         begin = min(since.values(), default=0)
         return {
             index: replace(
                 point,
                 timestamp=add(
-                    point.timestamp,
+                    point.begins,
                     -rescale(since[index] - begin, NTP_SECOND, self.tracks[index].clock_rate),
                     32,
                 ),

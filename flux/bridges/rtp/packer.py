@@ -10,7 +10,8 @@ returns continues them.
 from collections.abc import Callable, Sequence
 from struct import Struct
 
-from flux.base.units import rescale
+from flux.base.serial import distance
+from flux.base.units import ntp_from_ticks, rescale
 from media.codecs.av1 import Av1Parameters
 from media.codecs.h264 import H264Parameters
 from media.codecs.h265 import H265Parameters
@@ -84,6 +85,11 @@ class RtpOutTrack:
         self.last_ntp = 0
         self.last_timestamp = 0
         self.last_arrived = 0.0
+
+    def ntp_of(self, timestamp: int) -> int:
+        """The NTP instant of a timestamp that lies near the last one."""
+        ticks = distance(timestamp, self.last_timestamp, 32)
+        return self.last_ntp + ntp_from_ticks(ticks, self.clock_rate)
 
 
 def rtp_tracks(

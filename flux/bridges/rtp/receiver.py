@@ -65,7 +65,9 @@ class RtpSessionReceiver:
                 2 * i + rtcp: (i, bool(rtcp)) for i in range(len(tracks)) for rtcp in (0, 1)
             }
         self._channels = dict(channels)
-        self._batches: dict[int, list[bytes]] = {channel: [] for channel in self._channels}
+        # RTCP first: publishers send a report in front of their first packet, by which it is placed.
+        in_order = sorted(self._channels, key=lambda channel: not self._channels[channel][1])
+        self._batches: dict[int, list[bytes]] = {channel: [] for channel in in_order}
 
     def receive_interleaved(self, frames: Sequence[tuple[int, bytes]], now: float) -> None:
         """Take (channel, bytes) in the order they came; other channels' are counted and dropped."""

@@ -16,6 +16,7 @@ from protocols.rtcp import (
 )
 
 REPORT_INTERVAL = 5.0  # seconds, section 6.2
+SOON = 0.2  # seconds that a new listener may need for its first packet
 
 
 class ReaderReports:
@@ -28,6 +29,7 @@ class ReaderReports:
         "_heard",
         "_rested",
         "_sent",
+        "_starts",
         "broken",
         "received_at",
         "round_trip",
@@ -51,6 +53,7 @@ class ReaderReports:
         self._heard: dict[int, tuple[int, float]] = {}  # by SSRC: packets lost, jitter in seconds
         self._due: dict[int, float] = {}  # when the next report is; the first at once
         self._rested: dict[int, tuple[int, int]] = {}  # packets and octets sent before
+        self._starts: dict[int, int] = {}  # timestamps that the first reports are to tell of
         self.round_trip: float | None = None  # seconds
         self.received_at: float | None = None  # when it last reported
         self.broken = 0  # compounds that are none
@@ -76,6 +79,19 @@ class ReaderReports:
         self._begun[index] = track.packets - packets - before[0], track.octets - octets - before[1]
         self._due.pop(index, None)
 
+    def start_at(self, index: int, timestamp: int) -> None:
+        """Let the next report of a track tell of this instant, that of its first packet.
+
+        Where a reader begins in the past, the present may be too far off for it: GStreamer's player
+        ignores a report that is more than a second ahead of what came.
+        """
+        self._starts[index] = timestamp
+
+    def hasten(self, now: float) -> None:
+        """Somebody new listens: report soon."""
+        for index, due_at in self._due.items():
+            self._due[index] = min(due_at, now + SOON)
+
     def rest(self, index: int) -> None:
         """Nothing of a track is sent from now on."""
         track = self.tracks.pop(index, None)
@@ -97,9 +113,13 @@ class ReaderReports:
         track = self.tracks[index]
         if not track.is_known:
             return None
-        elapsed = max(0.0, now - track.last_arrived)
-        ntp = track.last_ntp + int(elapsed * NTP_SECOND)
-        timestamp = (track.last_timestamp + int(elapsed * track.clock_rate)) & MASK_32
+        start = self._starts.pop(index, None)
+        if start is None:
+            elapsed = max(0.0, now - track.last_arrived)
+            ntp = track.last_ntp + int(elapsed * NTP_SECOND)
+            timestamp = (track.last_timestamp + int(elapsed * track.clock_rate)) & MASK_32
+        else:
+            ntp, timestamp = track.ntp_of(start), start
         packets, octets = self._begun[index]
         self._sent[ntp >> 16 & MASK_32] = now
         if len(self._sent) > 4 * len(self.tracks) + 4:

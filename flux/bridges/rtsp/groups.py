@@ -58,9 +58,16 @@ class Group:
         points = output.start_points(start)
         ahead = {index: (point.packets, point.octets) for index, point in points.items()}
         self._reports = ReaderReports(output.tracks, cname, ahead)
+        for index, point in points.items():
+            self._reports.start_at(index, point.begins)
         self.tell(time.monotonic())
         everything = frozenset(track.index for track in output.tracks)
         self.reader = output.attach_datagrams(self, everything, _nobody, start)
+
+    def greet(self, now: float) -> None:
+        """Another viewer listens, who needs a report to lay the tracks upon each other."""
+        if self._reports is not None:
+            self._reports.hasten(now)
 
     def tell(self, now: float) -> None:
         """Send what reports are due, count what was sent since the last time."""

@@ -149,7 +149,7 @@ class PlaySession(Linked):
 
     def end(self, reason: str) -> None:
         """End the session, and the connection if it has no other: players take that for the end."""
-        if self.is_over or self._is_ending:
+        if self.is_over or self._is_ending or self._is_owed():
             return
         self._is_ending = True
         self.peer.end_session(self.session_id, reason)
@@ -204,7 +204,9 @@ class PlaySession(Linked):
         is_first, self._has_played = not self._has_played, True
         self._playing |= joining
         if self._group is not None:
-            if not is_flowing:
+            if is_flowing:
+                self._group.greet(time.monotonic())
+            else:
                 self._group.begin(self._output, self._context.cname, start)
             return is_first
         if self._reports is None:
@@ -213,6 +215,8 @@ class PlaySession(Linked):
             point = points.get(index)
             ahead = (point.packets, point.octets) if point is not None else (0, 0)
             self._reports.begin(self._output.tracks[index], *ahead)
+            if point is not None:
+                self._reports.start_at(index, point.begins)
         self.tell(time.monotonic())
         if can_go_on:
             self._change_tracks()
@@ -425,6 +429,11 @@ class PlaySession(Linked):
             if farewell is not None:
                 self.send_rtcp(index, farewell)
 
+    def _is_owed(self) -> bool:
+        """The output has ended and the feed will end this reader, after what is still its."""
+        reader = self._reader
+        return self._output.closed and isinstance(reader, FeedReader) and not reader.closed
+
     def _sink_ended(self, reason: str) -> None:
         """The feed ends it; a connection that takes nothing is cut by the sink."""
         if reason == STALLED:
@@ -433,9 +442,8 @@ class PlaySession(Linked):
             self.end(reason)
 
     def _output_ended(self, reason: str) -> None:
-        """The output ends, of all its sessions at once. A feed's reader gets what is still its."""
-        if not isinstance(self._reader, FeedReader):
-            self._context.slices.add(partial(self.end, reason))
+        """The output ends, of all its sessions at once."""
+        self._context.slices.add(partial(self.end, reason))
 
 
 def _dropped_by(reader: FeedReader | DatagramReader | None) -> int:

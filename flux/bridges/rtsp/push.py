@@ -231,6 +231,8 @@ class RtspPush:
         points = output.start_points(start)
         ahead = {index: (point.packets, point.octets) for index, point in points.items()}
         self._reports = ReaderReports(output.tracks, self._cname, ahead)
+        for index, point in points.items():
+            self._reports.start_at(index, point.begins)
         self._report()
         if client.way is Way.TCP:
             sink = TransportSink(client.transport, self._fail, self._send_buffer)

@@ -5,6 +5,7 @@ import hashlib
 import os
 import ssl
 import subprocess
+import threading
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -139,6 +140,25 @@ async def test_authorities(tmp_path: Path) -> None:
         assert (await reason_of(port, renamed)).reason == "tls-certificate-invalid"
         with pytest.raises(ConfigError, match=r"none\.pem"):
             await call(port, ClientTls(authorities=str(tmp_path / "none.pem")))
+
+
+async def test_authorities_are_read_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Twenty cameras that are connected to at once, and then anew."""
+    files = write(tmp_path)
+    read = []
+    make = ssl.create_default_context
+
+    def counted(*, cafile: str) -> ssl.SSLContext:
+        read.append((cafile, threading.current_thread()))
+        return make(cafile=cafile)
+
+    monkeypatch.setattr(ssl, "create_default_context", counted)
+    async with serving(ServerTls(*files)) as (port, _):
+        known = ClientTls(authorities=str(files[0]))
+        for _ in range(2):
+            await asyncio.gather(*(answer(port, known) for _ in range(20)))
+    assert [file for file, _ in read] == [str(files[0])]
+    assert read[0][1] is not threading.main_thread(), "it takes 20 ms: not on the loop"
 
 
 async def test_a_server_without_tls_and_one_that_is_silent(tmp_path: Path) -> None:

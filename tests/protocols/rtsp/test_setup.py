@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from protocols.rtsp.message import Headers, Response
-from protocols.rtsp.setup import DEFAULT_TTL, TrackSetup
+from protocols.rtsp.setup import DEFAULT_TTL, Secured, TrackSetup
 from protocols.rtsp.transport import Group, PortPair, Way
 
 TOLD = Group("239.9.9.9", PortPair(7000, 7001), 5, "10.0.0.9")
@@ -77,6 +77,41 @@ def test_answers_without_a_transport_header(way: Way) -> None:
 )
 def test_another_transport_than_was_asked_for(way: Way, transport: str) -> None:
     assert not setup(way).accept(answer(transport))
+
+
+SAVP = {0: Secured("RTP/SAVP", lambda url: f"key of {url}")}
+
+
+@pytest.mark.parametrize(
+    ("way", "transport"),
+    [
+        (Way.TCP, "RTP/SAVP/TCP;unicast;interleaved=0-1"),
+        (Way.UDP, "RTP/SAVP;unicast;client_port=5000-5001"),
+        (Way.MULTICAST, "RTP/SAVP;multicast"),
+    ],
+)
+def test_srtp(way: Way, transport: str) -> None:
+    """RFC 4567 section 4.1: the profile in Transport, the key in KeyMgmt."""
+    it = TrackSetup(["rtsp://cam/1"], way, [PortPair(5000, 5001)], [TOLD], secured=SAVP)
+    assert it.headers() == (("Transport", transport), ("KeyMgmt", "key of rtsp://cam/1"))
+    keys = [("KeyMgmt", "a"), ("KeyMgmt", "b")]
+    assert it.accept(Response(200, Headers([("Transport", transport), *keys])))
+    assert it.tracks[0].keys == "a,b"
+
+
+def test_srtp_with_the_servers_key_alone() -> None:
+    it = TrackSetup(["rtsp://cam/1"], Way.TCP, secured={0: Secured("RTP/SAVPF")})
+    assert it.headers() == (("Transport", "RTP/SAVPF/TCP;unicast;interleaved=0-1"),)
+    assert it.accept(answer(""))
+    assert it.tracks[0].keys == ""
+
+
+@pytest.mark.parametrize("secured", [SAVP, {}])
+def test_another_profile_than_was_asked_for(secured: dict[int, Secured]) -> None:
+    """Media in the clear, or that nobody has a key for."""
+    it = TrackSetup(["rtsp://cam/1"], Way.TCP, secured=secured)
+    assert not it.accept(answer(f"RTP/{'AVP' if secured else 'SAVP'}/TCP;interleaved=0-1"))
+    assert it.accept(answer(f"RTP/{'SAVPF' if secured else 'AVPF'}/TCP;interleaved=0-1"))
 
 
 WORDS = st.text('RTP/AVP;TCPmulticasdenor=0123456789-.:,"', max_size=120)

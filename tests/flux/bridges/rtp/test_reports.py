@@ -43,6 +43,25 @@ def test_ntp_and_rtp_are_one_instant() -> None:
     assert report.ssrc == 7
 
 
+def test_the_first_report_tells_of_the_first_packet() -> None:
+    """A reader that begins three seconds back is told of that instant, then of the present."""
+    reports = ReaderReports([track()], "us", {})
+    reports.start_at(0, (90_000 - 3 * 90_000) & 0xFFFF_FFFF)
+    first = sender_report(reports.make(0, 10.5))
+    assert first.rtp_timestamp == (90_000 - 3 * 90_000) & 0xFFFF_FFFF
+    assert NTP - first.ntp == 3 * NTP_SECOND
+    assert sender_report(reports.make(0, 10.5)).rtp_timestamp == 90_000 + 45_000
+
+
+def test_a_new_listener_hastens_the_next_report() -> None:
+    reports = ReaderReports([track()], "us", {})
+    assert len(reports.due(10.0)) == 1
+    reports.hasten(11.0)
+    assert reports.due(11.0) == []
+    assert len(reports.due(11.5)) == 1
+    assert reports.due(12.0) == []
+
+
 def test_counters_begin_with_the_reader() -> None:
     out = track()
     reports = ReaderReports([out], "us", {0: (30, 9_000)})

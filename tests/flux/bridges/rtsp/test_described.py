@@ -1,11 +1,12 @@
-"""What a description says of multicast."""
+"""What a description says of multicast, and of sections that are the same stream."""
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from flux.base.errors import WireError
-from flux.bridges.rtsp.described import group_of
+from flux.bridges.rtp.tracks import tracks_from_sdp
+from flux.bridges.rtsp.described import group_of, one_of_each
 from protocols.rtsp.transport import Group, PortPair
 from protocols.sdp import SessionDescription
 
@@ -51,3 +52,24 @@ def test_any_description_has_a_group_or_none(text: str) -> None:
         return
     for media in session.media:
         group_of(session, media)
+
+
+PLAIN, SECURE = "m=audio 0 RTP/AVP 0", "m=audio 0 RTP/SAVP 0"
+
+
+@pytest.mark.parametrize(
+    ("lines", "kept"),
+    [
+        ([PLAIN, "a=control:1", SECURE, "a=control:1"], [1]),
+        ([SECURE, "a=control:1", PLAIN, "a=control:1"], [0]),
+        (["m=audio 0 RTP/AVPF 0", "a=control:1", PLAIN, "a=control:1"], [0]),
+        ([PLAIN, "a=control:1", SECURE, "a=control:2"], [0, 1]),
+        ([PLAIN, "a=control:*", SECURE, "a=control:*"], [0, 1]),
+        ([PLAIN, SECURE], [0, 1]),
+        ([PLAIN, "a=control:1", "m=video 0 RTP/SAVP 26", "a=control:1"], [0, 1]),
+    ],
+)
+def test_one_section_of_each_stream(lines: list[str], kept: list[int]) -> None:
+    session = SessionDescription.parse("\r\n".join(["v=0", *lines, ""]).encode())
+    tracks = tracks_from_sdp(session, is_secure=True).tracks
+    assert [track.media_index for track in one_of_each(session, tracks)] == kept
