@@ -151,6 +151,26 @@ class ReaderJoined:
 
 
 @dataclass(frozen=True, slots=True)
+class WriteFailed:
+    """The system refused datagrams of a reader; more such within a second are not told."""
+
+    stream: str
+    protocol: str
+    reader: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class WriteResumed:
+    """The system takes a reader's datagrams again."""
+
+    stream: str
+    protocol: str
+    reader: str
+    packets: int  # that were lost meanwhile
+
+
+@dataclass(frozen=True, slots=True)
 class ReaderSkipped:
     """A reader fell too far behind and was moved on to a key frame."""
 

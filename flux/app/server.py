@@ -47,6 +47,7 @@ from media.events import (
     StreamStateChanged,
     TimelineBroken,
     TrackDropped,
+    WriteFailed,
 )
 from media.router import Router
 
@@ -56,6 +57,7 @@ LOG_LEVELS: dict[type, str] = {
     ReaderJoined: "debug",
     ReaderClosed: "debug",
     ReaderSkipped: "warning",
+    WriteFailed: "warning",
     TrackDropped: "warning",
     TimelineBroken: "warning",
     KeyFramesMissing: "warning",

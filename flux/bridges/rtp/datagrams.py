@@ -13,7 +13,7 @@ sent meanwhile is appended there. Once that is empty, and the shared queue too, 
 """
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Protocol
 
 from flux.net.udp_send import Run, make_runs
@@ -26,6 +26,7 @@ PACE_PAUSE = 0.0015  # seconds
 JOIN_PACKETS = 16  # to one joiner in each JOIN_PAUSE: about 90 Mbit/s
 JOIN_PAUSE = 0.002
 MAX_BACKLOG = 16_384  # packets
+RECOVERED_AFTER = 1.0  # seconds without a fault
 
 
 class DatagramTarget(Protocol):
@@ -48,6 +49,9 @@ class DatagramReader:
         "backlog_packets",
         "closed",
         "dropped",
+        "dropped_before",
+        "failed_at",
+        "owner",
         "sent_bytes",
         "target",
         "tracks",
@@ -62,14 +66,18 @@ class DatagramReader:
         self.waiting = False  # for a key frame
         self.sent_bytes = 0
         self.dropped = 0  # packets
+        self.dropped_before = 0  # of them before the fault that goes on
+        self.failed_at = 0.0  # when the last packet was dropped, 0 if all goes well
+        self.owner = ("", "")  # protocol and id, for events
         self.closed = False
 
-    def send(self, run: Run) -> None:
+    def send(self, run: Run) -> bool:
         """Send one run, or count it as dropped."""
         if self.target.send(run):
             self.sent_bytes += len(run.data)
-        else:
-            self.dropped += run.count
+            return True
+        self.dropped += run.count
+        return False
 
     def keep(self, run: Run) -> None:
         """Put one run behind what is still to be sent."""
@@ -77,11 +85,22 @@ class DatagramReader:
         self.backlog_packets += run.count
 
 
+def _nobody(reader: DatagramReader, is_failing: bool) -> None:
+    """Faults are counted, and that is all."""
+
+
 class DatagramFanout:
     """All datagram readers of one stream."""
 
-    def __init__(self, scheduler: Scheduler) -> None:
+    def __init__(
+        self,
+        scheduler: Scheduler,
+        on_fault: Callable[[DatagramReader, bool], None] | None = None,
+    ) -> None:
+        """`on_fault(reader, whether it fails now)` hears when sends begin to fail, and end to."""
         self._scheduler = scheduler
+        self._on_fault = on_fault or _nobody
+        self._failing: dict[DatagramReader, None] = {}
         self._in_step: dict[DatagramReader, None] = {}
         self._joining: dict[DatagramReader, None] = {}
         self._queue: deque[Run] = deque()
@@ -113,9 +132,26 @@ class DatagramFanout:
         reader.backlog.clear()
         self._in_step.pop(reader, None)
         self._joining.pop(reader, None)
+        self._failing.pop(reader, None)
+
+    def _note_fault(self, reader: DatagramReader, now: float) -> None:
+        reader.failed_at = now
+        if reader not in self._failing:
+            self._failing[reader] = None
+            self._on_fault(reader, True)
+
+    def _note_recovery(self) -> None:
+        now = self._scheduler.now()
+        for reader in tuple(self._failing):
+            if now - reader.failed_at >= RECOVERED_AFTER:
+                del self._failing[reader]
+                self._on_fault(reader, False)
+                reader.dropped_before = reader.dropped
 
     def frame(self, track: int, packets: list[bytes], *, key: bool) -> None:
         """Send the RTP packets of one frame to everybody."""
+        if self._failing:
+            self._note_recovery()
         runs = make_runs(track, packets, PACE_PACKETS)
         for reader in self._joining:
             if track not in reader.tracks or (reader.waiting and not key):
@@ -149,8 +185,10 @@ class DatagramFanout:
             readers = self._turn
             while self._position < len(readers):
                 for reader in readers[self._position : self._position + BATCH]:
-                    if run.track in reader.tracks and not reader.closed:
-                        reader.send(run)
+                    if run.track not in reader.tracks or reader.closed:
+                        continue
+                    if not reader.send(run):
+                        self._note_fault(reader, began)
                 self._position += BATCH
                 if clock() - began > SLICE and self._position < len(readers):
                     self._scheduler.call_soon(self._send)
@@ -178,7 +216,8 @@ class DatagramFanout:
                 run = reader.backlog.popleft()
                 reader.backlog_packets -= run.count
                 sent += run.count
-                reader.send(run)
+                if not reader.send(run):
+                    self._note_fault(reader, until)
             if not reader.backlog and not reader.waiting and not self._is_sending:
                 del self._joining[reader]
                 self._in_step[reader] = None

@@ -23,7 +23,7 @@ from flux.bridges.rtp.packer import (
     split_frames,
 )
 from flux.net.udp_send import Run, make_runs
-from media.events import ReaderSkipped
+from media.events import ReaderSkipped, WriteFailed, WriteResumed
 from media.feed import Feed
 from media.feed_log import Chunk
 from media.feed_reader import START_GOP, START_KEY, FeedReader, Scheduler, Sink, Variant
@@ -76,7 +76,7 @@ class RtpOutput:
         self.feed = Feed(self._packer, carried, stream.options.feed, scheduler, self._skipped)
         self.feed.keyless = stream.keyless
         self.feed.seed(stream.gop.frames())
-        self.datagrams = DatagramFanout(scheduler)
+        self.datagrams = DatagramFanout(scheduler, self._write_fault)
         self.names: dict[FeedReader, tuple[str, str]] = {}  # protocol and id, for events
         self._closers: dict[DatagramReader, Closer] = {}
         self._holds: dict[Hold, None] = {}
@@ -211,9 +211,11 @@ class RtpOutput:
         tracks: frozenset[int],
         on_closed: Closer,
         start: str = START_GOP,
+        owner: tuple[str, str] = ("", ""),
     ) -> DatagramReader:
         """Add a reader of datagrams; `on_closed(reason)` when the output ends it."""
         reader = DatagramReader(target, tracks)
+        reader.owner = owner
         first = self._first_runs(start)
         has_video = any(self.feed.is_video(self.tracks[index].track) for index in tracks)
         is_waiting = not first and start in (START_GOP, START_KEY) and has_video
@@ -272,6 +274,14 @@ class RtpOutput:
         for track in tracks:
             if track not in carried:
                 self._stream.note_dropped_track(self.name, track)
+
+    def _write_fault(self, reader: DatagramReader, is_failing: bool) -> None:
+        protocol, name = reader.owner
+        if is_failing:
+            self._emit(WriteFailed(self._stream.name, protocol, name, "datagram-not-sent"))
+        else:
+            lost = reader.dropped - reader.dropped_before
+            self._emit(WriteResumed(self._stream.name, protocol, name, lost))
 
     def _unit_dropped(self, reason: str) -> None:
         self._stream.drops[reason] += 1

@@ -65,9 +65,11 @@ class RtpSessionReceiver:
                 2 * i + rtcp: (i, bool(rtcp)) for i in range(len(tracks)) for rtcp in (0, 1)
             }
         self._channels = dict(channels)
-        # RTCP first: publishers send a report in front of their first packet, by which it is placed.
-        in_order = sorted(self._channels, key=lambda channel: not self._channels[channel][1])
-        self._batches: dict[int, list[bytes]] = {channel: [] for channel in in_order}
+        # RTP of each track, until RTCP comes between: a report stands in front of the packets that
+        # it helps to place, a goodbye behind the last one.
+        self._batches: dict[int, list[bytes]] = {
+            channel: [] for channel, (_, is_rtcp) in self._channels.items() if not is_rtcp
+        }
 
     def receive_interleaved(self, frames: Sequence[tuple[int, bytes]], now: float) -> None:
         """Take (channel, bytes) in the order they came; other channels' are counted and dropped."""
@@ -76,14 +78,17 @@ class RtpSessionReceiver:
             try:
                 batches[channel].append(data)
             except KeyError:
-                self._publisher.dropped("rtp-unknown-channel")
-        for channel, batch in batches.items():
-            if batch:
-                index, is_rtcp = self._channels[channel]
-                if is_rtcp:
-                    self.receive_rtcp(index, batch, now)
+                if channel in self._channels:
+                    self._hand_on(now)
+                    self.receive_rtcp(self._channels[channel][0], (data,), now)
                 else:
-                    self.tracks[index].receive(batch, now)
+                    self._publisher.dropped("rtp-unknown-channel")
+        self._hand_on(now)
+
+    def _hand_on(self, now: float) -> None:
+        for channel, batch in self._batches.items():
+            if batch:
+                self.tracks[self._channels[channel][0]].receive(batch, now)
                 batch.clear()
 
     def receive_rtp(self, track_index: int, datagrams: Sequence[bytes], now: float) -> None:

@@ -377,7 +377,7 @@ class PlaySession(Linked):
             self._reader = reader
         else:
             self._reader = self._output.attach_datagrams(
-                self, frozenset(self._playing), self._output_ended, start
+                self, frozenset(self._playing), self._output_ended, start, (PROTOCOL, self.id)
             )
 
     def _change_tracks(self) -> None:

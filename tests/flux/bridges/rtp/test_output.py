@@ -10,6 +10,7 @@ from flux.bridges.rtp.output import RtpOutput, rtp_output_of
 from flux.net.udp_send import Run
 from media.codecs.g711 import G711Parameters
 from media.codecs.h264 import H264Parameters
+from media.events import WriteFailed, WriteResumed
 from media.publisher import Publisher
 from media.router import Router
 from media.stream import Stream, StreamOptions
@@ -295,3 +296,22 @@ def test_a_stream_that_rtp_cannot_carry() -> None:
     rig.publisher.write(rig.publisher.tracks[0], 0, (b"x",), rig.scheduler.now())
     with pytest.raises(PeerError, match="no-playable-track"):
         rig.output()
+
+
+def test_a_socket_that_refuses_is_told_once_and_again_when_it_takes() -> None:
+    rig = Rig()
+    rig.start()
+    output, target = rig.output(), Datagrams()
+    output.attach_datagrams(target, frozenset({0}), lambda _: None, owner=("rtsp", "rtsp-7"))
+    rig.scheduler.run(0.5)
+    target.is_full = True
+    for _ in range(5):
+        rig.video()
+    target.is_full = False
+    for _ in range(40):
+        rig.video()
+    told = [event for event in rig.events if isinstance(event, WriteFailed | WriteResumed)]
+    assert told == [
+        WriteFailed("cam", "rtsp", "rtsp-7", "datagram-not-sent"),
+        WriteResumed("cam", "rtsp", "rtsp-7", 5),
+    ]

@@ -323,3 +323,19 @@ def test_a_report_of_another_source_is_not_used_for_the_first_unit(first: bytes)
     rig.rtcp(AUDIO, sender_report(AUDIO, NTP, 1600))
     rig.session.receive_rtp(AUDIO, [first] if first else [], 2.0)
     assert rig.publisher.reports == []
+
+
+def test_a_report_in_the_same_read_as_the_first_packet_is_used_before_it() -> None:
+    """FFmpeg's publisher: over TCP both come at once; the report's channel is the higher one."""
+    rig = Rig()
+    seen: list[int] = []
+    write = rig.publisher.write
+
+    def writing(track: Track, timestamp: int, payload: tuple[bytes, ...], arrived: float) -> None:
+        seen.append(len(rig.publisher.reports))
+        write(track, timestamp, payload, arrived)
+
+    rig.publisher.write = writing  # type: ignore[method-assign]
+    report = serialize_compound((sender_report(AUDIO, NTP, 1600),))
+    rig.session.receive_interleaved([(3, report), (2, audio(1, 160)), (2, audio(2, 320))], 2.0)
+    assert seen == [1, 1]
