@@ -353,10 +353,18 @@ def untold(told: Mapping[str, int], code: Mapping[str, int]) -> set[tuple[str, i
     return {(reason, status) for reason, status in code.items() if told.get(reason) != status}
 
 
+RTSP_SERVER = (
+    *(
+        f"flux/bridges/rtsp/{name}.py"
+        for name in ("server", "entrance", "play", "play_ways", "record", "groups", "ways")
+    ),
+    *(str(file.relative_to(ROOT)) for file in (ROOT / "protocols/rtsp").glob("server_*.py")),
+)
 REFUSALS = [
     ("docs/http.md", ("flux/bridges/http", "flux/bridges/hls"), ("refuse", "fail", "PeerError")),
     ("docs/http.md", ("media/router.py",), ("on_failed", "_tell_failed")),
     ("docs/api.md", ("flux/api",), ("ApiProblem",)),
+    ("docs/rtsp-server.md", RTSP_SERVER, ("refuse", "Refusal", "PeerError")),
 ]
 
 

@@ -34,7 +34,7 @@ class Rule:
     offset_tolerance: Fraction = Fraction(2, 1000)
     may_miss: bool = False  # units may be missing
     unsettled: int = 0  # so many first units have a time that does not count yet
-    may_mangle: int = 0  # so many units may be none of the clip's: what a client makes of loss
+    may_mangle: int = 0  # so many units may be none of the clip's, or not at their time
 
 
 @dataclass(slots=True)
@@ -178,7 +178,9 @@ def _check_times(walk: _Walk, got: TrackUnits, due: Sequence[Fraction | None], r
         if time is None or unit.pts == NO_PTS or number < rule.unsettled:
             continue
         off = got.seconds(unit.pts) - time - walk.shift
-        if abs(off) > rule.tolerance:
+        if abs(off) > rule.tolerance and rule.may_mangle:
+            walk.mangled += 1
+        elif abs(off) > rule.tolerance:
             walk.problems.add("pts", f"unit {number} is {milliseconds(off)} off its time")
 
 

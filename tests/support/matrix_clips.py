@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import pairwise
 from pathlib import Path
 
 import imageio_ffmpeg
@@ -91,7 +92,7 @@ def _lap(
     for kind, track in rounds.items():
         size = len(once[kind].units)
         starts = [track.seconds(unit.pts) for unit in track.units[::size]]
-        laps += [after - before for before, after in zip(starts, starts[1:], strict=False)]
+        laps += [after - before for before, after in pairwise(starts)]
     assert max(laps) - min(laps) < Fraction(1, 10_000), laps
     return sum(laps, Fraction(0)) / len(laps)
 

@@ -52,6 +52,7 @@ class Caller(asyncio.Protocol):
         """Connect; `room` bounds what the system takes in for a client that does not read."""
         loop = asyncio.get_running_loop()
         sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if room:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, room)
         sock.setblocking(False)

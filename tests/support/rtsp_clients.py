@@ -16,10 +16,12 @@ import imageio_ffmpeg
 
 from tests.support import frames
 from tests.support.aligned import NO_PTS
+from tests.support.camera import SYSTEM_PYTHON
 
 FFMPEGS = {"ffmpeg-5.1": "ffmpeg", "ffmpeg-new": imageio_ffmpeg.get_ffmpeg_exe()}
 GSTREAMER = "gstreamer"
 CODEC_NAMES = {"libdav1d": "av1"}
+PLAYER = Path(__file__).with_name("gst_player.py")
 ANY_CERTIFICATE = "tls-validation-flags=0"
 ANNEX_B = "stream-format=byte-stream,alignment=au"
 DEPAYLOADERS = {
@@ -98,22 +100,24 @@ def _gstreamer_play(
     protocols = {"multicast": "udp-mcast", "tls": "tcp", "http": "tcp", "srtp": "udp"}
     scheme, _, rest = url.partition("://")
     where = f"rtsph://{rest}" if transport == "http" else f"{scheme}://{rest}"
-    source = f"rtspsrc name=s location={where} protocols={protocols.get(transport, transport)}"
+    source = f"rtspsrc location={where} protocols={protocols.get(transport, transport)}"
     # Times as the packets have them, instead of times that follow the sender's clock.
     source += " buffer-mode=none latency=300"
     if scheme == "rtsps":
         source += f" {ANY_CERTIFICATE}"
-    chains = []
+    chains = {}
     for name in ("h264", "aac") if codec == "aac" else (codec,):
         kind, depayloader = DEPAYLOADERS[name]
         rate = 45 if name == "aac" else 50 if kind == "audio" else 30
-        chains.append(
-            f"s. ! application/x-rtp,media={kind} ! {depayloader} ! "
-            f"identity eos-after={int(seconds * rate)} ! gdppay ! "
+        chains[kind] = (
+            f"{depayloader} ! identity eos-after={int(seconds * rate)} ! gdppay ! "
             f"filesink location={folder / kind}.gdp async=false"
         )
-    pipeline = f"{source} {' '.join(chains)}"
-    return Recording(["gst-launch-1.0", "-q", *pipeline.split()], folder, False)
+    if len(chains) == 1:
+        pipeline = f"{source} ! {next(iter(chains.values()))}"
+        return Recording(["gst-launch-1.0", "-q", *pipeline.split()], folder, False)
+    parts = [f"{kind}={chain}" for kind, chain in chains.items()]
+    return Recording([SYSTEM_PYTHON, str(PLAYER), source, *parts], folder, False)
 
 
 def publish_command(client: str, transport: str, url: str, codec: str, file: Path) -> list[str]:
@@ -126,7 +130,7 @@ def publish_command(client: str, transport: str, url: str, codec: str, file: Pat
         if client == "ffmpeg-new":
             command += ["-tls_verify", "0"]
         return [*command, url]
-    protocols = {"multicast": "udp-mcast", "tls": "tcp", "http": "http", "srtp": "udp"}
+    protocols = {"multicast": "udp-mcast", "tls": "tcp", "http": "tcp", "srtp": "udp"}
     scheme, _, rest = url.partition("://")
     where = f"rtsph://{rest}" if transport == "http" else f"{scheme}://{rest}"
     sink = f"rtspclientsink name=r location={where} protocols={protocols.get(transport, transport)}"

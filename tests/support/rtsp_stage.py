@@ -6,6 +6,7 @@ Whoever leaves the stage is looked at: nothing that the server held for its clie
 
 import asyncio
 import gc
+import socket
 import ssl
 import time
 import weakref
@@ -130,8 +131,7 @@ class Camera:
         for index in range(round(seconds / FRAME)):
             self.run(key=index % gop == 0, size=size)
             self.stage.tick()
-            await asyncio.sleep(0)
-            await asyncio.sleep(0)
+            await self.stage.settle()
             await until(taken)
 
     def run(self, frames: int = 1, *, key: bool = False, size: int = 1000) -> None:
@@ -175,10 +175,14 @@ class Stage:
         self.cameras: list[Camera] = []
         self.faults: list[str] = []
         self._wall_offset = 0.0  # the wall clock moves on with the other one
+        self._echo = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self._patch = pytest.MonkeyPatch()
         self._census = Census(WATCHED, self._patch)
 
     async def __aenter__(self) -> Self:
+        self._echo.bind(("127.0.0.1", 0))
+        self._echo.connect(self._echo.getsockname())
+        self._echo.setblocking(False)
         self._wall_offset = time.time() - time.monotonic()
         self.clock.__enter__()
         loop = asyncio.get_running_loop()
@@ -205,6 +209,7 @@ class Stage:
             self.router.close(time.monotonic())
             for pair in self.pairs:
                 pair.close()
+            self._echo.close()
             self._patch.undo()
             self.clock.__exit__(kind, error, traceback)
 
@@ -269,12 +274,22 @@ class Stage:
         """What the server does a few times a second."""
         self.router.tick(time.monotonic(), self._wall_offset)
 
+    async def settle(self) -> None:
+        """What was sent so far arrives and is taken.
+
+        Loopback delivers in order, so behind a datagram of our own; a turn or two later it is done.
+        """
+        self._echo.send(b"x")
+        await asyncio.get_running_loop().sock_recv(self._echo, 1)
+        for _ in range(3):
+            await asyncio.sleep(0)
+
     async def advance(self, seconds: float) -> None:
         """Time goes by; what is due is done."""
+        await self.settle()
         self.clock.advance(seconds)
         self.tick()
-        for _ in range(5):  # a timer that is due is called in the next turn, its work in another
-            await asyncio.sleep(0)
+        await self.settle()
 
     def heard(self, kind: type) -> list[object]:
         """Events of one class so far."""

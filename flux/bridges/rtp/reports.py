@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 
 from flux.base.errors import WireError
-from flux.base.units import NTP_SECOND
+from flux.base.serial import distance
 from flux.bridges.rtp.packer import MASK_32, RtpOutTrack
 from protocols.rtcp import (
     Goodbye,
@@ -16,6 +16,7 @@ from protocols.rtcp import (
 )
 
 REPORT_INTERVAL = 5.0  # seconds, section 6.2
+AHEAD = 0.4  # seconds behind a reader's first packet of which its first report tells
 SOON = 0.2  # seconds that a new listener may need for its first packet
 
 
@@ -80,10 +81,10 @@ class ReaderReports:
         self._due.pop(index, None)
 
     def start_at(self, index: int, timestamp: int) -> None:
-        """Let the next report of a track tell of this instant, that of its first packet.
+        """Let the next report of a track tell of an instant soon after that of its first packet.
 
         Where a reader begins in the past, the present may be too far off for it: GStreamer's player
-        ignores a report that is more than a second ahead of what came.
+        ignores a report that is more than a second ahead of what came, and one that is behind it.
         """
         self._starts[index] = timestamp
 
@@ -113,13 +114,13 @@ class ReaderReports:
         track = self.tracks[index]
         if not track.is_known:
             return None
+        elapsed = max(0.0, now - track.last_arrived)
+        timestamp = (track.last_timestamp + int(elapsed * track.clock_rate)) & MASK_32
         start = self._starts.pop(index, None)
-        if start is None:
-            elapsed = max(0.0, now - track.last_arrived)
-            ntp = track.last_ntp + int(elapsed * NTP_SECOND)
-            timestamp = (track.last_timestamp + int(elapsed * track.clock_rate)) & MASK_32
-        else:
-            ntp, timestamp = track.ntp_of(start), start
+        if start is not None:
+            ahead = min(int(AHEAD * track.clock_rate), distance(timestamp, start, 32))
+            timestamp = (start + max(0, ahead)) & MASK_32
+        ntp = track.ntp_of(timestamp)
         packets, octets = self._begun[index]
         self._sent[ntp >> 16 & MASK_32] = now
         if len(self._sent) > 4 * len(self.tracks) + 4:

@@ -1,4 +1,4 @@
-"""SRTP of one player: what everybody gets, protected with this player's keys (RFC 3711)."""
+"""SRTP of one receiver: what everybody gets, protected with its own keys (RFC 3711)."""
 
 import time
 from collections import Counter
@@ -17,30 +17,39 @@ def ntp_now() -> int:
     return ntp_from_unix(time.time())
 
 
+def secured_frames(
+    tracks: Mapping[int, SecureTrack], channels: Mapping[int, int], data: bytes
+) -> bytes:
+    """Joined frames of a packer, protected, with these channels; each comes here once, in order.
+
+    Both by track index; tracks without a channel are left out.
+    """
+    pieces: list[bytes] = []
+    for index, packets in split_frames(data):
+        channel = channels.get(index)
+        if channel is None:
+            continue
+        head = b"$" + channel.to_bytes(1, "big")
+        for run in make_runs(index, packets):
+            for secured in secured_runs(tracks[index], run):
+                for datagram in secured.datagrams():
+                    # A payload of an unknown format is as long as it is: without a tag it may have
+                    # fitted.
+                    if len(datagram) <= MAX_FRAME_BYTES:
+                        pieces += (head, len(datagram).to_bytes(2, "big"), datagram)
+    return b"".join(pieces)
+
+
 class SecuredFrames:
-    """Interleaved frames with the channels and the keys of one player; a feed's variant."""
+    """The same with the channels and the keys of one receiver, as a feed's variant."""
 
     def __init__(self, tracks: Mapping[int, SecureTrack], channels: Mapping[int, int]) -> None:
-        """Both by track index; tracks without a channel are left out."""
         self._tracks = tracks
         self._channels = channels
 
     def __call__(self, data: bytes) -> bytes:
-        """Protect the joined frames of a packer; each comes here once and in order."""
-        pieces: list[bytes] = []
-        for index, packets in split_frames(data):
-            channel = self._channels.get(index)
-            if channel is None:
-                continue
-            head = b"$" + channel.to_bytes(1, "big")
-            for run in make_runs(index, packets):
-                for secured in secured_runs(self._tracks[index], run):
-                    for datagram in secured.datagrams():
-                        # A payload of an unknown format is as long as it is: without a tag it may
-                        # have fitted.
-                        if len(datagram) <= MAX_FRAME_BYTES:
-                            pieces += (head, len(datagram).to_bytes(2, "big"), datagram)
-        return b"".join(pieces)
+        """Protect the joined frames of a packer."""
+        return secured_frames(self._tracks, self._channels, data)
 
 
 def secured_runs(track: SecureTrack, run: Run) -> list[Run]:

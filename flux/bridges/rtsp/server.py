@@ -20,7 +20,8 @@ from flux.bridges.rtp.output import rtp_output_of
 from flux.bridges.rtp.tracks import tracks_from_sdp
 from flux.bridges.rtsp.entrance import MAX_USER_AGENT, Entrance, announced_keys, refuse
 from flux.bridges.rtsp.groups import MulticastGroups
-from flux.bridges.rtsp.play import PlayContext, PlaySession
+from flux.bridges.rtsp.play import PlaySession
+from flux.bridges.rtsp.play_ways import PlayContext
 from flux.bridges.rtsp.ports import UdpPorts
 from flux.bridges.rtsp.record import RecordSession, is_taken
 from flux.bridges.rtsp.secured import ntp_now

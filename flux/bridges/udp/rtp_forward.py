@@ -49,6 +49,8 @@ class RtpForward(DatagramForward):
         cname = f"flux-{_random.getrandbits(64):016x}"
         self._output = output
         self._reports = ReaderReports(output.tracks, cname, ahead)
+        for index, point in points.items():
+            self._reports.start_at(index, point.begins)
         self._description = self._describe(output, endpoint)
         if self.url.sdp_path:
             self._writing = asyncio.get_running_loop().create_task(self._write())

@@ -208,8 +208,10 @@ class RtspPeer:
                 packets = machine.take_packets()
                 if packets:
                     handler.on_packets(self, packets, now)
-                if event is None:
+                elif event is None:
                     break
+                if event is None:
+                    continue  # what the packets brought about may be an event
                 if isinstance(event, Asked):
                     handler.on_request(self, event)
                 elif isinstance(event, ConnectionEnded):

@@ -21,7 +21,9 @@ NTP = 3_900_000_000 * NTP_SECOND
 
 def track(index: int = 0, ssrc: int = 7) -> RtpOutTrack:
     video = Track(index, Kind.VIDEO, H264, 90_000)
-    made = RtpOutTrack(index, video, Encoding("H264", 90_000), lambda bits: ssrc, [].append)
+    dropped: list[str] = []
+    encoding = Encoding("H264", 90_000)
+    made = RtpOutTrack(index, video, encoding, lambda bits: ssrc, dropped.append)
     made.is_known = True
     made.last_ntp, made.last_timestamp, made.last_arrived = NTP, 90_000, 10.0
     made.packets, made.octets = 100, 50_000
@@ -48,9 +50,11 @@ def test_the_first_report_tells_of_the_first_packet() -> None:
     reports = ReaderReports([track()], "us", {})
     reports.start_at(0, (90_000 - 3 * 90_000) & 0xFFFF_FFFF)
     first = sender_report(reports.make(0, 10.5))
-    assert first.rtp_timestamp == (90_000 - 3 * 90_000) & 0xFFFF_FFFF
-    assert NTP - first.ntp == 3 * NTP_SECOND
+    assert first.rtp_timestamp == (90_000 - 3 * 90_000 + 36_000) & 0xFFFF_FFFF
+    assert (NTP - first.ntp) / NTP_SECOND == pytest.approx(2.6)
     assert sender_report(reports.make(0, 10.5)).rtp_timestamp == 90_000 + 45_000
+    reports.start_at(0, 90_000)
+    assert sender_report(reports.make(0, 10.125)).rtp_timestamp == 90_000 + 11_250  # the present
 
 
 def test_a_new_listener_hastens_the_next_report() -> None:

@@ -101,7 +101,10 @@ FORMATS = [
     ),
     (
         TrackDescription(
-            Kind.VIDEO, H265, 90_000, H265Parameters.build(*([each] for each in H265_SETS))
+            Kind.VIDEO,
+            H265,
+            90_000,
+            H265Parameters.build(H265_SETS[:1], H265_SETS[1:2], H265_SETS[2:]),
         ),
         ("H265", 90_000, 1),
         {
