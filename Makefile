@@ -40,8 +40,9 @@ test: $(VENV)/.installed-dev packages
 	@$(MAKE) --no-print-directory unit
 	@$(MAKE) --no-print-directory interop
 
+# FLUX_LONG_REPORT=docs/test-long.md keeps the results on that page.
 test-long: test
-	$(PY) -m pytest -q -m long $(ARGS)
+	$(PY) -m pytest -q -p tests.support.long_report -m long $(ARGS)
 
 lint: $(VENV)/.installed-dev
 	$(VENV)/bin/ruff check .

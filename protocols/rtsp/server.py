@@ -88,8 +88,7 @@ class RtspServer:
         """What was thrown away so far, by reason."""
         found = self.drops.copy()
         for peer in self.peers:
-            for reason, count in peer.drops.items():
-                found[reason] += count
+            peer.add_drops(found)
         return found
 
     def __iter__(self) -> Iterator[RtspPeer]:

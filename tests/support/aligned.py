@@ -97,6 +97,9 @@ def _lay(sent: TrackUnits, got: TrackUnits, period: Fraction, rule: Rule) -> _Wa
     known: dict[tuple[bytes, ...], list[int]] = {}  # silence repeats: a unit has many places
     for index, unit in enumerate(sent.units):
         known.setdefault(unit.pieces, []).append(index)
+        bare = without_sei(sent.codec, unit.pieces)
+        if rule.may_miss and bare != unit.pieces:  # a picture is whole without it
+            known.setdefault(bare, []).append(index)
     head = next((unit for unit in got.units if unit.pieces in known), None)
     if head is None or (head is not got.units[0] and not rule.may_mangle):
         first = got.units[0].describe() if got.units else "nothing"
@@ -165,9 +168,10 @@ def _walk(
 
 
 def _check_times(walk: _Walk, got: TrackUnits, due: Sequence[Fraction | None], rule: Rule) -> None:
+    skipped = min(rule.unsettled, len(got.units) // 2)
     shifts = [
         got.seconds(unit.pts) - time
-        for unit, time in list(zip(got.units, due, strict=True))[rule.unsettled :]
+        for unit, time in list(zip(got.units, due, strict=True))[skipped:]
         if time is not None and unit.pts != NO_PTS
     ]
     if not shifts:
@@ -175,13 +179,22 @@ def _check_times(walk: _Walk, got: TrackUnits, due: Sequence[Fraction | None], r
         return
     walk.shift = Fraction(median(shifts))
     for number, (unit, time) in enumerate(zip(got.units, due, strict=True)):
-        if time is None or unit.pts == NO_PTS or number < rule.unsettled:
+        if time is None or unit.pts == NO_PTS or number < skipped:
             continue
         off = got.seconds(unit.pts) - time - walk.shift
         if abs(off) > rule.tolerance and rule.may_mangle:
             walk.mangled += 1
         elif abs(off) > rule.tolerance:
             walk.problems.add("pts", f"unit {number} is {milliseconds(off)} off its time")
+
+
+def without_sei(codec: str, pieces: tuple[bytes, ...]) -> tuple[bytes, ...]:
+    """A picture without supplemental enhancement information, which may be lost by itself."""
+    if codec == "h264":
+        return tuple(nal for nal in pieces if nal[0] & 0x1F != 6)
+    if codec == "hevc":
+        return tuple(nal for nal in pieces if nal[0] >> 1 & 0x3F not in (39, 40))
+    return pieces
 
 
 def after_first_key(track: TrackUnits) -> TrackUnits:

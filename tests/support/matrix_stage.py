@@ -32,6 +32,9 @@ LATE_REPORT = Fraction(
 SLEWED = Fraction(50, 1000)  # seconds that a track may be moved meanwhile: 5 ms a second
 LIMIT = 15.0  # until a cell must be done
 MANGLED = 20  # units that a player may make of pieces
+REPORT_INTERVAL = 5.0  # seconds between sender reports
+WALL_SLEW = Fraction(1, 2000)  # by which FLUX moves its wall clock, of the time that passes
+MULTICAST_PORT = 64_000  # where no player looks for ports of its own
 START = 6.0  # until VLC serves
 RATES = {"video": 30, "audio": 42}  # units a second, at least
 ALIGNED = Fraction(2, 1000)
@@ -85,8 +88,9 @@ class Stage:
     def record(self, cell: Cell, folder: Path) -> str:
         """Once."""
         url = self.url(cell.codec, cell.transport)
+        seconds = self.seconds + (cell.transport == "multicast")  # till the first key frame
         recording = rtsp_clients.play_command(
-            cell.client, cell.transport, url, cell.codec, folder, self.seconds
+            cell.client, cell.transport, url, cell.codec, folder, seconds
         )
         with Program(recording.command, cwd=folder) as program:
             try:
@@ -99,8 +103,7 @@ class Stage:
             raise Cannot(f"{program.output}\n{error}") from None
         if cell.transport == "multicast":
             tracks = {kind: aligned.after_first_key(track) for kind, track in tracks.items()}
-        share = 0.4 if cell.transport == "multicast" else 0.8
-        return self.compare(cell, tracks, self.periods[cell.codec], share, program.output)
+        return self.compare(cell, tracks, self.periods[cell.codec], 0.8, program.output)
 
     def publish(self, cell: Cell) -> str:
         """The client sends its clip; what FLUX makes of it is played by TCP."""
@@ -193,7 +196,7 @@ class Stage:
         if cell.is_lossy:  # a player may wait for the next key frame
             share = 0.1 if cell.direction == PLAY else share / 2
         minimum = {kind: int(self.seconds * RATES[kind] * share) for kind in clip.tracks}
-        rule = rule_of(cell, minimum)
+        rule = rule_of(cell, minimum, self.seconds)
         findings = aligned.compare(clip.loop(period), tracks, rule)
         if findings.problems:
             raise Wrong("\n".join((*findings.problems, said[-600:])).strip())
@@ -241,7 +244,8 @@ def stage(folder: Path, network: Network, seconds: float) -> Iterator[Stage]:
             "tls": {"certificate": str(own.certificate), "key": str(own.key)},
         }
         streams = {path[1:]: {"source": camera.url(path), "transport": "tcp"} for path in served}
-        flux = stack.enter_context(FluxProcess(folder, streams, rtsp=rtsp))
+        settings = {"rtsp": {"multicast_port": MULTICAST_PORT}}
+        flux = stack.enter_context(FluxProcess(folder, streams, settings, rtsp=rtsp))
         ports = {codec: free_port() for codec in clips}
         pulled: dict[str, dict[str, object]] = {}
         for codec in clips:
@@ -277,15 +281,18 @@ def stage(folder: Path, network: Network, seconds: float) -> Iterator[Stage]:
         yield Stage(folder, seconds, network, clips, flux, puller, periods, tls_port, ports)
 
 
-def rule_of(cell: Cell, minimum: dict[str, int]) -> Rule:
+def rule_of(cell: Cell, minimum: dict[str, int], seconds: float) -> Rule:
     """How exactly a cell must match, with what programs are known to do to times at the start."""
     unsettled, tolerance, apart = 0, Fraction(1, 1000), ALIGNED
+    if len(minimum) > 1 and seconds > REPORT_INTERVAL:
+        # A player that goes by sender reports follows the wall clock that they tell.
+        tolerance += WALL_SLEW * Fraction(seconds)
     if cell.client == "gstreamer" and len(minimum) > 1:
         # Its player lays tracks upon each other by the first sender report, after the first media.
         unsettled = {"multicast": 30, "udp": 12}.get(cell.transport, 3)
-        if cell.is_lossy or cell.transport == "srtp":
-            # The report may be what is lost. `srtpdec` throws SRTCP away that comes while it makes
-            # the keys ready for RTP ("unprotect failed code 13").
+        if cell.transport == "srtp":
+            # `srtpdec` throws SRTCP away that comes while it makes the keys ready for RTP
+            # ("unprotect failed code 13").
             unsettled, apart = 30, LATE_REPORT
         if cell.direction == PUBLISH:  # its own first report comes seconds after its media
             tolerance, apart = SLEWED, LATE_REPORT
@@ -293,6 +300,12 @@ def rule_of(cell: Cell, minimum: dict[str, int]) -> Rule:
         unsettled = 1  # its demuxer moves the first packet by the encoder's delay
     elif cell.client == "vlc":
         unsettled = 4  # it guesses the times of the first B-frames
+        if len(minimum) > 1:  # and its reports tell something else than its first packets
+            tolerance = SLEWED
+    if cell.is_lossy and len(minimum) > 1:  # the first report may be what is lost
+        unsettled, apart = 30, LATE_REPORT
+        if cell.direction != PLAY:
+            tolerance = SLEWED
     return Rule(
         minimum,
         tolerance,

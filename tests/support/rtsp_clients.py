@@ -81,6 +81,7 @@ def _ffmpeg_play(
     names = {"multicast": "udp_multicast", "tls": "tcp", "srtp": "udp"}
     command = [FFMPEGS[client], "-nostdin", "-hide_banner", "-v", "warning", "-y", "-copyts"]
     command += ["-rtsp_transport", names.get(transport, transport)]
+    command += ["-min_port", "20000", "-max_port", "30000"]
     if client == "ffmpeg-new":
         command += ["-tls_verify", "0"]
     if codec == "av1":  # one that does not know it would look at megabytes of it
@@ -127,6 +128,7 @@ def publish_command(client: str, transport: str, url: str, codec: str, file: Pat
         command = [FFMPEGS[client], "-nostdin", "-hide_banner", "-v", "warning", "-re"]
         command += ["-i", str(file), "-map", "0", "-c", "copy", "-strict", "experimental"]
         command += ["-f", "rtsp", "-rtsp_transport", names.get(transport, transport)]
+        command += ["-min_port", "20000", "-max_port", "30000"]
         if client == "ffmpeg-new":
             command += ["-tls_verify", "0"]
         return [*command, url]

@@ -291,6 +291,7 @@ async def play(player: Player, host: str, port: int, until: Callable[[Player], b
                 if not data:
                     break
                 player.receive(data, time.monotonic())
+                player.tick(time.monotonic())
         player.stop()
         writer.write(player.data_to_send())
         await writer.drain()

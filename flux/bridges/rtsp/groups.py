@@ -95,9 +95,10 @@ class Group:
         reader, self.reader = self.reader, None
         if reader is not None:
             output.detach(reader)
-        if self._reports is not None:
-            for index in self._reports.tracks:
-                farewell = self._reports.goodbye(index, now)
+        reports, self._reports = self._reports, None
+        if reports is not None:
+            for index in reports.tracks:
+                farewell = reports.goodbye(index, now)
                 if farewell is not None:
                     self.send_rtcp(index, farewell)
         self._sock.close()

@@ -119,12 +119,8 @@ class PlaySession(Linked):
         if not can_go_on and not is_flowing and not self._playing:
             found = self._output.start_points(start)
             points = {index: found[index] for index in joining if index in found}
-        reply = Started(
-            {index: PlayPoint(p.sequence, p.timestamp) for index, p in points.items()}
-            if points.keys() == joining
-            else {}
-        )
-        if not answer(reply) or self.is_over:
+        told = {index: PlayPoint(p.sequence, p.timestamp) for index, p in points.items()}
+        if not answer(Started(told)) or self.is_over:  # unless all are known, nothing is told
             return False
         is_first, self._has_played = not self._has_played, True
         self._playing |= joining
@@ -285,9 +281,11 @@ class PlaySession(Linked):
 
     def _say_goodbye(self) -> None:
         """RTCP BYE, RFC 3550 section 6.6."""
-        now = time.monotonic()
-        for index in self._playing if self._reports is not None else ():
-            farewell = self._reports.goodbye(index, now) if self._reports is not None else None
+        reports, now = self._reports, time.monotonic()
+        if reports is None:
+            return
+        for index in self._playing:
+            farewell = reports.goodbye(index, now)
             if farewell is not None:
                 self.send_rtcp(index, farewell)
 

@@ -33,6 +33,7 @@ class UdpPorts:
         self._family = socket.AF_INET
         self._receivers: tuple[dict[tuple[str, int], Receiver], ...] = ({}, {})
         self._anywhere: dict[str, dict[Receiver, None]] = {}  # of RTCP, by host
+        self._expected: set[tuple[str, int]] = set()  # who is to send RTP and has not yet
         self._senders: list[RunSender] = []
         self.strangers: Counter[str] = Counter()
 
@@ -107,6 +108,12 @@ class UdpPorts:
         """Undo `listen`; nothing if somebody else has it by now."""
         if self._receivers[is_rtcp].get((host, port)) == receiver:
             del self._receivers[is_rtcp][host, port]
+            if not is_rtcp:
+                self._expected.discard((host, port))
+
+    def expect(self, host: str, port: int) -> None:
+        """Hear the report that a publisher sends in front of its first RTP before that RTP."""
+        self._expected.add((host, port))
 
     def listen_anywhere(self, host: str, receiver: Receiver) -> None:
         """Give `receiver` RTCP of this host from ports that nobody named, if it is the only one."""
@@ -120,6 +127,11 @@ class UdpPorts:
             self._anywhere.pop(host, None)
 
     def _on_readable(self, index: int) -> None:
+        if index == 0 and self._expected:
+            self._read(1)
+        self._read(index)
+
+    def _read(self, index: int) -> None:
         now = time.monotonic()
         receivers = self._receivers[index]
         for arrived, address, datagrams in self._sockets[index].receive(now):
@@ -131,6 +143,8 @@ class UdpPorts:
             if receiver is None:
                 self.strangers["rtcp-stranger" if index else "rtp-stranger"] += len(datagrams)
             else:
+                if index == 0 and self._expected:
+                    self._expected.discard((host, address[1]))
                 receiver(datagrams, arrived)
 
 

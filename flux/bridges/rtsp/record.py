@@ -333,6 +333,7 @@ class RecordSession:
         self._forget(track)
         receivers = (partial(self._receive, track, False), partial(self._receive, track, True))
         ports.listen(host, client.rtp, receivers[0], is_rtcp=False)
+        ports.expect(host, client.rtp)
         ports.listen(host, client.rtcp, receivers[1], is_rtcp=True)
         ports.listen_anywhere(host, self._hear_anywhere)
         self._ways[track] = _Way(

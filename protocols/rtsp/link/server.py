@@ -138,6 +138,12 @@ class RtspPeer:
         """What its machine has thrown away so far, by reason; the server's get it at the end."""
         return +self._machine.drops
 
+    def add_drops(self, found: Counter[str]) -> None:
+        """Add them to a count of all peers; there may be thousands."""
+        for reason, count in self._machine.drops.items():
+            if count:
+                found[reason] += count
+
     @property
     def sessions(self) -> tuple[str, ...]:
         """The ids of its sessions."""

@@ -298,6 +298,7 @@ async def test_teardown_of_one_track(way: str) -> None:
         assert len(player.packets(1)) == seen
         before = stage.bridge.usage()
         assert (before.sessions, before.players) == (1, 1)
+        assert before.registrations == (3 if way == "udp" else 0)  # RTP, RTCP, and from anywhere
         reply = await player.caller.ask("TEARDOWN", Session=player.session)
         assert reply.status == 200
         assert stage.stream().outputs == {}

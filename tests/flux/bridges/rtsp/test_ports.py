@@ -109,6 +109,25 @@ async def test_the_newest_listener_has_the_port_until_it_forgets() -> None:
         assert ports.registrations == 0
 
 
+async def test_the_report_in_front_of_the_first_packet_is_heard_first() -> None:
+    """By it the packet is placed in time; afterwards, and for others, nothing is read ahead."""
+    async with opened() as ports, pair() as sender:
+        ear = Ear()
+        for index in (0, 1):
+            ports.listen("127.0.0.1", sender.ports[index], ear, is_rtcp=bool(index))
+        ports.expect("127.0.0.1", sender.ports[0])
+        for index, data in ((0, b"media"), (1, b"report")):
+            sender.send(index, data, ports.numbers[index])
+        await until(lambda: len(ear.heard) == 2)
+        assert ear.heard == [b"report", b"media"]
+        sender.send(0, b"more", ports.numbers[0])
+        await until(lambda: ear.heard[-1] == b"more")
+        ports.expect("127.0.0.1", sender.ports[0])
+        ports.forget("127.0.0.1", sender.ports[0], ear, is_rtcp=False)
+        sender.send(0, b"late", ports.numbers[0])
+        await until(lambda: ports.strangers["rtp-stranger"] == 1)
+
+
 async def test_strangers_are_counted_and_not_heard() -> None:
     async with opened() as ports, pair() as known, pair() as unknown, pair("127.0.0.2") as far:
         ear = Ear()
