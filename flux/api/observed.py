@@ -1,5 +1,6 @@
 """What the API reads of the server."""
 
+from collections.abc import Mapping
 from typing import Protocol
 
 from flux.telemetry.snapshot import ReaderSnapshot, ServerSnapshot, SessionSnapshot
@@ -18,4 +19,11 @@ class Observed(Protocol):
 
     def reader_list(self, name: str) -> tuple[ReaderSnapshot, ...]:
         """The readers of one stream; empty if there is no such stream."""
+        ...
+
+    def srt(self, session: str, *, is_clearing: bool) -> Mapping[str, object] | None:
+        """What an SRT session has measured; None if there is no such session.
+
+        `is_clearing`: its next interval begins now.
+        """
         ...

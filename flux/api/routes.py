@@ -14,6 +14,7 @@ from flux.api.preconditions import Versions
 from flux.api.query import NoQuery
 from flux.api.ring import EventRing
 from flux.api.sessions import SessionsApi
+from flux.api.srt import SrtApi
 from flux.api.streams import StreamsApi
 from flux.core.admission import Gate
 from flux.core.bus import Bus
@@ -103,6 +104,7 @@ class Api:
             *ServerApi(observed.snapshot).operations(),
             *StreamsApi(observed, control, Versions(instance)).operations(),
             *SessionsApi(observed, control).operations(),
+            *SrtApi(observed).operations(),
             *EventsApi(self.ring).operations(),
         ]
         self.operations += PagesApi(tuple(self.operations)).operations()

@@ -64,6 +64,9 @@ class Collector:
         self.hooks: Callable[[], tuple[HookStatus, ...]] = tuple
         self.rtsp_refusals: Callable[[], Mapping[str, int]] = dict
         self.rtsp_connections: Callable[[], int] = int
+        self.srt_refusals: Callable[[], Mapping[str, int]] = dict
+        self.srt_connections: Callable[[], int] = int
+        self.srt_statistics: Callable[[str, bool], Mapping[str, object] | None] = _no_statistics
         self.http_connections: Callable[[], int] = int
         self.access: Callable[[], AccessFigures] = AccessFigures
         bus.subscribe(ReaderJoined, self._joined)
@@ -94,9 +97,15 @@ class Collector:
             hooks=self.hooks(),
             rtsp_refusals=dict(self.rtsp_refusals()),
             rtsp_connections=self.rtsp_connections(),
+            srt_refusals=dict(self.srt_refusals()),
+            srt_connections=self.srt_connections(),
             events_dropped=self._bus.counters.dropped,
             event_faults=self._bus.counters.faults,
         )
+
+    def srt(self, session: str, *, is_clearing: bool) -> Mapping[str, object] | None:
+        """What an SRT session has measured; None if there is no such session."""
+        return self.srt_statistics(session, is_clearing)
 
     def sessions(self) -> tuple[SessionSnapshot, ...]:
         """Every reader and publisher."""
@@ -233,6 +242,10 @@ def _rtp(figures: RtpCounters) -> RtpSnapshot:
         reordered=figures.reordered,
         jitter=figures.jitter,
     )
+
+
+def _no_statistics(_session: str, _is_clearing: bool) -> Mapping[str, object] | None:
+    return None
 
 
 def _no_forwards(_stream: str) -> tuple[ForwardSnapshot, ...]:

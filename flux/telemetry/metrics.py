@@ -131,6 +131,17 @@ def _server_families(snapshot: ServerSnapshot) -> Iterator[Metric]:
     for reason, count in sorted(snapshot.rtsp_refusals.items()):
         refusals.add_metric((reason,), count)
     yield refusals
+    yield GaugeMetricFamily(
+        "flux_srt_connections", "Connections to the SRT listener.", snapshot.srt_connections
+    )
+    refusals = CounterMetricFamily(
+        "flux_srt_refusals",
+        "What the SRT listener refused or ignored, by reason.",
+        labels=("reason",),
+    )
+    for reason, count in sorted(snapshot.srt_refusals.items()):
+        refusals.add_metric((reason,), count)
+    yield refusals
     yield CounterMetricFamily(
         "flux_events_dropped", "Events that full bus subscriptions let go.", snapshot.events_dropped
     )

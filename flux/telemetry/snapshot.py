@@ -159,6 +159,8 @@ class ServerSnapshot:
     hooks: tuple[HookStatus, ...] = ()
     rtsp_refusals: Mapping[str, int] = field(default_factory=dict)  # reason -> how often
     rtsp_connections: int = 0
+    srt_refusals: Mapping[str, int] = field(default_factory=dict)  # reason -> how often
+    srt_connections: int = 0
     events_dropped: int = 0  # by full bus subscriptions
     event_faults: int = 0  # bus handlers that raised
 

@@ -33,6 +33,8 @@ class ApiState:
         self.readers: dict[str, tuple[ReaderSnapshot, ...]] = {}
         self.live_sessions: list[SessionSnapshot] = []
         self.kicked: list[str] = []
+        self.srt_sessions: set[str] = set()
+        self.srt_cleared = 0
 
     @property
     def names(self) -> list[str]:
@@ -59,6 +61,20 @@ class ApiState:
     def reader_list(self, name: str) -> tuple[ReaderSnapshot, ...]:
         """The readers of one stream."""
         return self.readers.get(name, ())
+
+    def srt(self, session: str, *, is_clearing: bool) -> dict[str, object] | None:
+        """What a connection of SRT would have."""
+        if session not in self.srt_sessions:
+            return None
+        self.srt_cleared += is_clearing
+        return {
+            "msTimeStamp": 1000,
+            "pktSentTotal": 12,
+            "pktSent": 2,
+            "msRTT": 20.5,
+            "reasons": {"nak-malformed": 1},
+            "flux": {"msDrift": 0.25, "recoveryMs": {"bounds": [1], "counts": [0, 1], "sum": 2.0}},
+        }
 
     # -- Control -----------------------------------------------------------------------------
 

@@ -80,6 +80,7 @@ def make_server(
         http_refusals={"not-found": 3},
         http_connections=7,
         rtsp_refusals={"name-taken": 2},
+        srt_refusals={"srt-not-found": 3},
         rtsp_connections=5,
         hooks=(
             HookStatus(

@@ -1,0 +1,1 @@
+"""SRT: publishers, readers, sources and forwards; MPEG-TS inside."""

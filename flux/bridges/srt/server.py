@@ -1,0 +1,223 @@
+"""The SRT server: publishers and readers on one UDP port.
+
+What a caller wants stands in its stream id. It is asked about at admission, then the stream is
+looked for, and only then the caller gets its answer: in, or a reject code that says why not. The
+passphrase is chosen by stream and direction; the handshake itself refuses who has another one.
+
+    refused because                          code
+    the stream id cannot be read             1400
+    credentials are missing or wrong         1401
+    too many sessions, the server is busy    1402
+    not allowed                              1403
+    no such stream                           1404
+    neither publish nor request              1405
+    somebody else publishes there            1409
+    nothing in the stream can be carried     1415
+    the source does not start, no room       1503
+"""
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from itertools import count
+
+from config.names import check_stream_name
+from flux.base.errors import WireError
+from flux.bridges.srt.publisher import SrtPublisher
+from flux.bridges.srt.reader import PROTOCOL, SrtReader, code_of
+from flux.bridges.srt.sessions import SrtSessions
+from flux.core.admission import PUBLISH, READ, AccessRequest, Admission, Verdict
+from flux.net.resolve import host_of
+from media.feed_reader import START_GOP
+from media.router import Router
+from media.stream import Emit
+from protocols.srt.endpoint import Endpoint, EndpointOptions
+from protocols.srt.options import ListenerOptions, Mode, Options, SecurityOptions
+from protocols.srt.reception import IncomingCall
+from protocols.srt.reject import Reject
+from protocols.srt.stream_id import Action, StreamRequest
+
+
+@dataclass(frozen=True, slots=True)
+class Passphrases:
+    """Of one stream; empty: in the clear."""
+
+    publish: str = field(default="", repr=False)
+    read: str = field(default="", repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class SrtBridgeOptions:
+    """What configuration says of the server."""
+
+    host: str = ""
+    port: int = 8890
+    latency_ms: int = 120
+    read_latency_ms: int = 0
+    key_bytes: int = 16
+    start: str = START_GOP
+    media_timeout: float = 10.0
+    idle_timeout: float = 5.0
+    max_sessions: int = 4096
+    receive_buffer_bytes: int = 4 << 20
+    passphrases_of: Callable[[str], Passphrases] = lambda name: Passphrases()
+
+
+class SrtBridge:
+    """Owns the endpoint and every session on it."""
+
+    def __init__(
+        self,
+        router: Router,
+        admission: Admission,
+        emit: Emit,
+        options: SrtBridgeOptions,
+        sessions: SrtSessions | None = None,
+    ) -> None:
+        """`sessions` may be shared with sources and forwards."""
+        self._router = router
+        self._admission = admission
+        self._emit = emit
+        self.options = options
+        self.sessions = SrtSessions() if sessions is None else sessions
+        self._endpoint: Endpoint | None = None
+        self._numbers = count(1)
+        self._publishers: dict[str, SrtPublisher] = {}  # by stream, from their acceptance on
+        self.address: tuple[str, int] = ("", 0)  # as bound
+
+    async def start(self) -> None:
+        """Bind. Raises PeerError."""
+        options = self.options
+        endpoint = Endpoint.bind(
+            options.host,
+            options.port,
+            EndpointOptions(
+                receive_buffer_bytes=options.receive_buffer_bytes, max_links=options.max_sessions
+            ),
+        )
+        listener = ListenerOptions(key_bytes=options.key_bytes, is_group_allowed=True)
+        endpoint.listen(listener, self._called)
+        self._endpoint = endpoint
+        self.address = endpoint.local[0], endpoint.port
+
+    async def stop(self) -> None:
+        """End every session, then the socket."""
+        if self._endpoint is not None:
+            self._endpoint.close("server-stopping")
+            self._endpoint = None
+
+    @property
+    def connections(self) -> int:
+        """How many links there are."""
+        return len(self._endpoint.links) if self._endpoint is not None else 0
+
+    @property
+    def is_clamped(self) -> bool:
+        """Whether the kernel gave less receive buffer than asked."""
+        return self._endpoint is not None and self._endpoint.is_clamped
+
+    def refusals(self) -> Counter[str]:
+        """Handshakes and datagrams that came to nothing, by reason."""
+        return self._endpoint.figures() if self._endpoint is not None else Counter()
+
+    # -- callers -----------------------------------------------------------------------------
+
+    def _called(self, call: IncomingCall) -> None:
+        """Somebody with a valid cookie wants in."""
+        request = call.request
+        if request.mode != Mode.LIVE:
+            call.reject(Reject.MESSAGE_API)
+            return
+        try:
+            wish = StreamRequest.parse(request.stream_id)
+            check_stream_name(wish.name)
+        except WireError as error:
+            is_mode = error.reason == "stream-id-mode"
+            call.reject(Reject.BAD_MODE if is_mode else Reject.BAD_REQUEST)
+            return
+        except ValueError:
+            call.reject(Reject.BAD_REQUEST)
+            return
+        session = f"{PROTOCOL}-{next(self._numbers)}"
+        is_publish = wish.action is Action.PUBLISH
+        access = AccessRequest(
+            PUBLISH if is_publish else READ,
+            wish.name,
+            PROTOCOL,
+            host_of(request.peer),
+            query=request.stream_id,
+            user_agent=agent_of(request.peer_version),
+            user=wish.user,
+            password=wish.password,
+            session=session,
+            token=wish.token,
+        )
+
+        def decided(verdict: Verdict) -> None:
+            if not verdict.allowed:
+                call.reject(code_of(verdict.status))
+            elif call.group is not None:
+                call.join()
+            elif is_publish:
+                self._publish(call, wish.name)
+            else:
+                self._read(call, wish.name, session)
+
+        self._admission.admit(access, decided)
+
+    def _publish(self, call: IncomingCall, name: str) -> None:
+        router = self._router
+        if router.find(name) is None and not router.resolve_published(name):
+            call.reject(Reject.NOT_FOUND)
+            return
+        declared = router.declared(name)
+        takes_over = declared is not None and declared.take_over
+        if not takes_over and (router.publisher(name) is not None or name in self._publishers):
+            call.reject(Reject.CONFLICT)
+            return
+
+        def over(reason: str, code: int) -> None:
+            del reason, code
+            if self._publishers.get(name) is publisher:
+                del self._publishers[name]
+
+        publisher = SrtPublisher(
+            name,
+            agent_of(call.request.peer_version),
+            router,
+            self.sessions,
+            self.options.media_timeout,
+            over,
+        )
+        self._publishers[name] = publisher
+        secret = self.options.passphrases_of(name).publish
+        call.accept(self._options(secret, self.options.latency_ms, 0), publisher)
+
+    def _read(self, call: IncomingCall, name: str, session: str) -> None:
+        if self._router.lookup(name) is None:
+            call.reject(Reject.NOT_FOUND)
+            return
+        secret = self.options.passphrases_of(name).read
+        options = self._options(secret, 0, self.options.read_latency_ms)
+        reader = SrtReader(
+            session,
+            call.request.peer,
+            agent_of(call.request.peer_version),
+            self.options.start,
+            self._emit,
+            self.sessions,
+        )
+        reader.enter(self._router, name, call, options)
+
+    def _options(self, passphrase: str, latency_ms: int, peer_latency_ms: int) -> Options:
+        return Options(
+            receive_latency_ms=latency_ms,
+            peer_latency_ms=peer_latency_ms,
+            idle_timeout=self.options.idle_timeout,
+            security=SecurityOptions(passphrase=passphrase),
+        )
+
+
+def agent_of(version: int) -> str:
+    """What a peer's library calls itself."""
+    return f"srt/{version >> 16 & 255}.{version >> 8 & 255}.{version & 255}"

@@ -1,0 +1,37 @@
+"""A token bucket: a rate, and how much may go at once after a pause."""
+
+NEVER = float("inf")
+
+
+class TokenBucket:
+    """Bytes that may be sent. Public: `rate` bytes per second, `depth` bytes; change them freely.
+
+    It may be overdrawn by one packet, which keeps the mean exact whatever the packets' sizes are.
+    """
+
+    __slots__ = ("_at", "_tokens", "depth", "rate")
+
+    def __init__(self, rate: float, depth: float, now: float) -> None:
+        self.rate = rate
+        self.depth = depth
+        self._tokens = depth
+        self._at = now
+
+    def available(self, now: float) -> float:
+        """Bytes that may go now; not above zero: none."""
+        tokens = self._tokens + (now - self._at) * self.rate
+        self._tokens = tokens = min(tokens, self.depth)
+        self._at = max(now, self._at)
+        return tokens
+
+    def take(self, size: float) -> None:
+        """So many bytes go."""
+        self._tokens -= size
+
+    def ready_at(self) -> float:
+        """When something may go again."""
+        if self._tokens > 0:
+            return self._at
+        if self.rate <= 0:
+            return NEVER
+        return self._at + (1.0 - self._tokens) / self.rate

@@ -1,0 +1,40 @@
+"""The interface of congestion control. Rates are bytes per second on the wire, with all headers."""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+WIRE_OVERHEAD_BYTES = 44  # SRT, UDP and IPv4 headers
+UNLIMITED_RATE = 125_000_000.0  # 1 Gbit/s, as libsrt's -1
+NO_WINDOW = float("inf")
+
+
+@dataclass(slots=True)
+class AckSample:
+    """What an acknowledgement tells. Numbers are unwrapped, times seconds."""
+
+    position: int  # all before it has come
+    acknowledged: int  # packets that are new with this one
+    in_flight: int  # packets
+    rtt: float
+    rtt_variance: float
+    receive_packets: float = 0.0  # per second, as the peer measured; 0: it did not say
+    capacity_packets: float = 0.0  # of the link, as the peer thinks
+
+
+class CongestionControl(Protocol):
+    """One connection's. `window` is packets in flight at most; `rate` is for the pacer."""
+
+    window: float
+    rate: float
+
+    def on_input(self, packets: int, size: int, now: float) -> None:
+        """The application gave packets, `size` bytes together on the wire."""
+
+    def on_ack(self, sample: AckSample, now: float) -> None:
+        """The peer acknowledged."""
+
+    def on_loss(self, lost: int, first: int, end: int, now: float) -> None:
+        """The peer misses `lost` packets from `first` on; `end` is behind the highest sent."""
+
+    def on_timeout(self, now: float) -> None:
+        """Nothing was acknowledged for too long."""

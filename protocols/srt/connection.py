@@ -1,0 +1,433 @@
+"""One connection after its handshake: joins keys, filter, receiver, inbox and sender.
+
+Theory of operation. Datagrams and time come in, events and runs go out; nothing here knows a socket
+or a clock. `receive_datagrams` sorts a batch into packets and controls. What is due by time is done
+in `datagrams_to_send`, which the owner calls after each turn: ACKACK, ACK, NAK, key material, drop
+requests, packets and packets again, keepalive; all joined to runs. `handle_timer` plays out what is
+due and looks whether the peer is still there.
+
+    open --close, nothing left to send--> closed            SHUTDOWN is sent
+    open --close in a file mode--> lingering --all acknowledged, or too long--> closed
+    open --SHUTDOWN comes--> ending --all is played out, a moment has passed--> closed
+    ending --packets or ACKs keep coming--> open             it was a stranger's
+    any  --nothing heard for `idle_timeout`--> closed
+
+A peer is never answered with an exception: what makes no sense is counted under a slug, and one
+forged control packet changes nothing that the next good one would not mend.
+"""
+
+from collections import deque
+from collections.abc import Callable, Sequence
+
+from flux.base.errors import StateError, WireError
+from protocols.srt.control import (
+    Ack,
+    DropRequest,
+    parse_losses,
+    serialize_ackack,
+    serialize_empty,
+)
+from protocols.srt.events import ConnectionClosed, ConnectionEvent, SendDropped, SendRoom
+from protocols.srt.handshake import RandomBytes
+from protocols.srt.inbox import Inbox
+from protocols.srt.message_inbox import MessageInbox
+from protocols.srt.options import Mode, Options
+from protocols.srt.packet import (
+    HEADER_BYTES,
+    SEQUENCE_MASK,
+    Address,
+    ControlPacket,
+    ControlType,
+    Run,
+    timestamp_at,
+)
+from protocols.srt.parts import Parts
+from protocols.srt.presence import Phase, Presence
+from protocols.srt.result import HandshakeResult
+from protocols.srt.runs import RunBuilder
+from protocols.srt.statistics import Meter, Statistics
+
+ANSWER_INTERVAL = 0.008  # seconds between two ACKACKs at first
+CALM_ANSWER_INTERVAL = 0.028  # later: the peer knows the round trip by then
+CALM_ANSWERS = 100
+SHUTDOWN_COPIES = 2  # nobody confirms it
+MAX_EVENTS = 4096
+NEVER = float("inf")
+
+
+class Connection:
+    """Public: `result`, `socket_id`, `peer`, `max_payload_bytes`, `reasons` (of refusals)."""
+
+    def __init__(
+        self,
+        result: HandshakeResult,
+        options: Options,
+        random: RandomBytes,
+        now: float,
+        *,
+        inbox: Inbox | None = None,
+    ) -> None:
+        """What came before the handshake's end is taken in at once.
+
+        `inbox` is given where links of a group share one; then its owner releases what is in it.
+        """
+        parts = Parts.build(result, options, random, now, inbox)
+        self.result = result
+        self.socket_id = result.socket_id
+        self.peer = result.peer
+        self.max_payload_bytes = parts.max_payload_bytes
+        self.reasons: dict[str, int] = {}
+        self._parts = parts
+        self._receiver = parts.receiver
+        self._sender = parts.sender
+        self._presence = Presence(options, now)
+        self._meter = Meter(parts, now)
+        self._events: deque[ConnectionEvent] = deque()
+        self._control: dict[int, Callable[[ControlPacket, float], None]] = {
+            ControlType.ACK: self._receive_ack,
+            ControlType.NAK: self._receive_nak,
+            ControlType.ACKACK: self._receive_ackack,
+            ControlType.KEEPALIVE: self._receive_nothing,
+            ControlType.CONGESTION_WARNING: self._receive_warning,
+            ControlType.SHUTDOWN: self._receive_shutdown,
+            ControlType.DROP_REQUEST: self._receive_drop_request,
+            ControlType.PEER_ERROR: self._receive_peer_error,
+            ControlType.USER: self._receive_user,
+        }
+        self._answer = 0  # number of the ACK to be answered; 0: none
+        self._answers = 0
+        self._answered = (0, -NEVER)  # number and time of the last answer
+        self._dropped = 0  # packets that the last event told of
+        self._is_shutdown_due = False
+        self._is_over = False  # the last event is told
+        self._now = now  # of the last turn
+        for arrived, datagram in result.early:
+            if len(datagram) >= HEADER_BYTES:
+                self.receive_datagrams([datagram], result.peer, arrived)
+        self._presence.hear(now)
+
+    # -- datagrams in ------------------------------------------------------------------------
+
+    def receive_datagrams(self, datagrams: Sequence[bytes], address: Address, now: float) -> None:
+        """Datagrams of one sender in order, each with a whole header."""
+        if address[:2] != self.peer[:2]:
+            self._refuse("foreign-address", len(datagrams))
+            return
+        if self._is_over:
+            return
+        self._presence.hear(now)
+        parts = self._parts
+        self._receiver.is_secured = not parts.crypto.accepts_clear
+        controls = [datagram for datagram in datagrams if datagram[0] & 0x80]
+        if not controls:
+            self._receive_data(datagrams, now)
+        else:
+            if len(controls) != len(datagrams):
+                self._receive_data([each for each in datagrams if not each[0] & 0x80], now)
+            for datagram in controls:
+                self._receive_control(ControlPacket.parse(datagram), now)
+        self._release(now)
+
+    def _receive_data(self, datagrams: Sequence[bytes], now: float) -> None:
+        parts, receiver = self._parts, self._receiver
+        position = receiver.next
+        unique = receiver.count.unique
+        if parts.filter is None:
+            receiver.receive(datagrams, now)
+        else:
+            passed, losses = parts.filter.receive(datagrams)
+            receiver.receive(passed, now)
+            receiver.report(losses, now)
+        parts.acks.rate.count(receiver.count.unique - unique, sum(map(len, datagrams)))
+        if receiver.next != position and self._presence.hear_life(now):
+            self._refuse("shutdown-contradicted")
+
+    def _receive_control(self, packet: ControlPacket, now: float) -> None:
+        if packet.destination != self.socket_id:
+            self._refuse("foreign-socket-id")
+            return
+        handler = self._control.get(packet.kind)
+        if handler is None:
+            self._refuse("control-unknown")
+            return
+        try:
+            handler(packet, now)
+        except WireError as error:
+            self._refuse(error.reason)
+
+    def _receive_ack(self, packet: ControlPacket, now: float) -> None:
+        ack = Ack.parse(packet)
+        acknowledged = self._sender.acknowledged
+        if not self._sender.receive_ack(ack, now, self._receiver.count.packets > 0):
+            return
+        if self._sender.acknowledged != acknowledged and self._presence.hear_life(now):
+            self._refuse("shutdown-contradicted")
+        if ack.rtt_us is None:
+            return
+        number, answered_at = self._answered
+        buffer = self._sender.buffer
+        is_calm = self._answers >= CALM_ANSWERS and self._sender.acknowledged < buffer.unsent
+        interval = CALM_ANSWER_INTERVAL if is_calm else ANSWER_INTERVAL
+        if now >= answered_at + interval or ack.number == number:
+            self._answer = ack.number
+
+    def _receive_nak(self, packet: ControlPacket, now: float) -> None:
+        losses, bad = parse_losses(packet.body)
+        if bad:
+            self._refuse("nak-malformed", bad)
+        if losses:
+            self._sender.receive_nak(losses, now)
+
+    def _receive_ackack(self, packet: ControlPacket, now: float) -> None:
+        parts = self._parts
+        if not parts.acks.confirm(packet.specific, now):
+            self._refuse("ackack-unknown")
+        elif parts.inbox.clock is not None:
+            parts.inbox.clock.drift.add_rtt(parts.rtt.rtt)
+
+    def _receive_nothing(self, packet: ControlPacket, now: float) -> None:
+        """A keepalive: that it came is all it tells."""
+
+    def _receive_warning(self, packet: ControlPacket, now: float) -> None:
+        self._refuse("congestion-warning")
+
+    def _receive_shutdown(self, packet: ControlPacket, now: float) -> None:
+        self._presence.hear_shutdown(now)
+
+    def _receive_drop_request(self, packet: ControlPacket, now: float) -> None:
+        request = DropRequest.parse(packet)
+        self._receiver.drop(request.first, request.last, request.message)
+
+    def _receive_peer_error(self, packet: ControlPacket, now: float) -> None:
+        self._refuse("peer-error")
+
+    def _receive_user(self, packet: ControlPacket, now: float) -> None:
+        self._parts.crypto.receive_control(packet, now)
+        self._take_crypto_events()
+
+    # -- the application ---------------------------------------------------------------------
+
+    def send(self, payloads: Sequence[bytes], now: float, sent_at: float | None = None) -> int:
+        """Take payloads in order; how many. `SendRoom` tells when more are taken than this time.
+
+        Live mode: a packet each, and the list is kept: it must not be changed any more. Message
+        mode: a message each. Stream mode: bytes. `sent_at`: when they were made, if not now.
+        Raises StateError: a payload in live mode is longer than `max_payload_bytes`, or empty.
+        """
+        if self._presence.phase is not Phase.OPEN or not payloads:
+            return 0
+        if self.result.mode == Mode.LIVE:
+            sizes = list(map(len, payloads))
+            if max(sizes) > self.max_payload_bytes or not min(sizes):
+                raise StateError(f"payloads of {min(sizes)}..{max(sizes)} bytes")
+            return self._sender.send(payloads, now, now if sent_at is None else sent_at)
+        taken = 0
+        for payload in payloads:
+            if not self.send_message(payload, now):
+                break
+            taken += 1
+        return taken
+
+    def send_message(
+        self, payload: bytes, now: float, is_in_order: bool = True, lifetime: float | None = None
+    ) -> bool:
+        """Take one message of any length up to the send buffer's, or bytes of a stream.
+
+        `lifetime` in seconds: then it is given up. Whether all of it was taken.
+        """
+        if self._presence.phase is not Phase.OPEN or not payload:
+            return False
+        step = self.max_payload_bytes
+        pieces = [payload[start : start + step] for start in range(0, len(payload), step)]
+        if self.result.mode != Mode.STREAM:
+            expires_at = NEVER if lifetime is None else now + lifetime
+            return self._sender.send_message(pieces, now, is_in_order, expires_at)
+        if len(pieces) > self._sender.room():
+            self._sender.is_refusing = True
+            return False
+        return self._sender.send(pieces, now, now) == len(pieces)
+
+    def jump(self, sequence: int, message: int) -> None:
+        """The next packet has these numbers: a link of a group that was idle."""
+        self._sender.jump(sequence, message)
+
+    def hold(self, is_held: bool) -> None:
+        """Stop handing out what comes, in message and stream mode; the peer has to wait."""
+        if isinstance(self._parts.inbox, MessageInbox):
+            self._parts.inbox.is_held = is_held
+
+    def close(self, now: float) -> None:
+        """End it. In file modes what was sent is finished first, for `Options.linger` at most."""
+        if self._presence.phase is Phase.CLOSED:
+            return
+        sender = self._sender
+        if self.result.mode != Mode.LIVE and sender.acknowledged < sender.buffer.end:
+            self._presence.linger(now)
+            return
+        self._presence.end("srt-closed", False)
+        self._finish()
+
+    def report_unreachable(self, now: float) -> None:
+        """The network said that nobody listens at the peer's address."""
+        self._presence.hear_unreachable(now)
+        self._finish()
+
+    def provide_key(self, handle: int, key: bytes, now: float) -> None:
+        """The answer to `KeyNeeded`."""
+        self._parts.crypto.provide_key(handle, key)
+        self._take_crypto_events()
+
+    def next_event(self) -> ConnectionEvent | None:
+        """The oldest event that was not taken yet."""
+        return self._events.popleft() if self._events else None
+
+    def statistics(self, now: float, is_clearing: bool = False) -> Statistics:
+        """All numbers; `is_clearing`: the next interval begins here."""
+        return self._meter.look(now, self.reasons, is_clearing)
+
+    # -- time --------------------------------------------------------------------------------
+
+    def handle_timer(self, now: float) -> None:
+        """To be called when `get_timer` has come."""
+        if not self._is_over:
+            self._release(now)
+
+    def _release(self, now: float) -> None:
+        """Hand out what is due, and see whether it is over."""
+        parts, sender = self._parts, self._sender
+        inbox = parts.inbox
+        if not parts.is_inbox_shared:
+            events = inbox.release(now)
+            if events:
+                self._events += events
+        if self._receiver.losses.missing:
+            self._receiver.losses.forget_below(inbox.expected)
+        is_sent = sender.acknowledged >= sender.buffer.end
+        is_played = parts.is_inbox_shared or not inbox.held or isinstance(inbox, MessageInbox)
+        self._presence.look(is_sent, is_played, now)
+        self._finish()
+
+    def _finish(self) -> None:
+        """If it is over, say so: to the peer, and as the last event."""
+        presence = self._presence
+        if presence.phase is Phase.CLOSED and not self._is_over:
+            self._is_over = True
+            self._is_shutdown_due = presence.reason != "srt-peer-closed"
+            self._events.append(ConnectionClosed(presence.reason, presence.is_remote))
+
+    def get_timer(self) -> float | None:
+        """When `handle_timer` is wanted; None: it is over."""
+        if self._is_over:
+            return None
+        parts, receiver = self._parts, self._receiver
+        inbox = parts.inbox
+        now = self._now
+        crypto_at = parts.crypto.get_timer()
+        return min(
+            NEVER if parts.is_inbox_shared else inbox.get_timer(),
+            receiver.get_timer(),
+            parts.acks.get_timer(receiver.position, inbox),
+            self._sender.get_timer(now),
+            self._presence.get_timer(now),
+            NEVER if crypto_at is None else crypto_at,
+        )
+
+    # -- datagrams out -----------------------------------------------------------------------
+
+    def datagrams_to_send(self, now: float) -> list[Run]:
+        """What is to be sent now."""
+        self._now = now
+        parts, sender, receiver = self._parts, self._sender, self._receiver
+        builder = RunBuilder(self.peer)
+        stamp = timestamp_at(now, self.result.started_at)
+        destination = self.result.peer_socket_id
+        if self._is_over:
+            if self._is_shutdown_due:
+                self._is_shutdown_due = False
+                for _ in range(SHUTDOWN_COPIES):
+                    builder.add(serialize_empty(ControlType.SHUTDOWN, stamp, destination))
+            return builder.take()
+        inbox = parts.inbox
+        ack = parts.acks.acknowledge(receiver.position, inbox, now, stamp, destination)
+        if ack is not None:
+            builder.add(ack)
+        for body in receiver.naks(now):
+            builder.add(ControlPacket(ControlType.NAK, stamp, destination, body).serialize())
+        for subtype, body in parts.crypto.controls_to_send(now, parts.rtt.rtt):
+            packet = ControlPacket(ControlType.USER, stamp, destination, body, 0, subtype)
+            builder.add(packet.serialize())
+        sender.fill(now, builder)
+        for message, first, last in sender.drops:
+            request = DropRequest(message, first, last).to_packet(stamp, destination)
+            builder.add(request.serialize())
+        sender.drops.clear()
+        if self._answer:
+            # Behind the packets: it rides as the short last segment of their run.
+            builder.add(serialize_ackack(self._answer, stamp, destination))
+            self._answered = self._answer, now
+            self._answer = 0
+            self._answers += 1
+        runs = builder.take()
+        presence = self._presence
+        if not runs and now >= presence.keepalive_at:
+            builder.add(serialize_empty(ControlType.KEEPALIVE, stamp, destination))
+            runs = builder.take()
+        if runs:
+            presence.sent_at = now
+        self._tell_of_sending()
+        return runs
+
+    def _tell_of_sending(self) -> None:
+        sender = self._sender
+        dropped = sender.count.dropped
+        if dropped != self._dropped:
+            self._events.append(SendDropped(dropped - self._dropped))
+            self._dropped = dropped
+        if sender.is_refusing and sender.room():
+            sender.is_refusing = False
+            self._events.append(SendRoom())
+
+    def _take_crypto_events(self) -> None:
+        crypto = self._parts.crypto
+        while (event := crypto.next_event()) is not None:
+            self._events.append(event)
+
+    def _refuse(self, reason: str, count: int = 1) -> None:
+        self.reasons[reason] = self.reasons.get(reason, 0) + count
+
+    # -- for groups and endpoints ------------------------------------------------------------
+
+    @property
+    def next_sequence(self) -> int:
+        """Wire number of the next new packet."""
+        return self._sender.buffer.end & SEQUENCE_MASK
+
+    @property
+    def acknowledged_sequence(self) -> int:
+        """Wire number of the first packet that the peer has not acknowledged."""
+        return self._sender.acknowledged & SEQUENCE_MASK
+
+    @property
+    def last_received_at(self) -> float:
+        """When the peer was heard."""
+        return self._presence.received_at
+
+    @property
+    def rtt(self) -> float:
+        """Smoothed round-trip time in seconds."""
+        return self._parts.rtt.rtt
+
+    @property
+    def rtt_variance(self) -> float:
+        """Of the round-trip time, in seconds."""
+        return self._parts.rtt.variance
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether it is over."""
+        return self._presence.phase is Phase.CLOSED
+
+    @property
+    def is_repairing(self) -> bool:
+        """Whether something is missing on either side, so that every turn counts."""
+        return bool(self._receiver.losses.missing) or not self._sender.repair.is_idle

@@ -1,0 +1,383 @@
+"""One UDP socket with all connections on it: the asyncio shell of SRT.
+
+A wake-up of the loop costs more than ten packets do, so the socket is read in turns. After a turn
+that brought something it rests, unread, for `REST` or, while a packet is missing somewhere, for
+`SHORT_REST`; what comes meanwhile waits in the kernel, which stamps it. After a turn that brought
+nothing the loop watches the socket again. Timers are served in the same turns, so they may be late
+by a rest: one heap, and one timer of the loop. What the application sends leaves at once.
+"""
+
+import asyncio
+import heapq
+import os
+import socket
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from itertools import count
+from typing import Self
+
+from flux.base.errors import PeerError
+from flux.net.multicast import bind_receiver
+from flux.net.udp import SharedUdpSocket
+from flux.net.udp_send import Run as KernelRun
+from flux.net.udp_send import RunSender
+from protocols.srt.caller import Caller
+from protocols.srt.events import ConnectionRequested, KeyNeeded
+from protocols.srt.group_call import GroupCall, Place
+from protocols.srt.group_link import GroupLink
+from protocols.srt.handshake import RandomBytes, draw_socket_id
+from protocols.srt.link import Link, LinkHandler, Timed
+from protocols.srt.options import GroupType, ListenerOptions, Options
+from protocols.srt.packet import GROUP_ID_FLAG, Address, Run, drop_short
+from protocols.srt.reception import IncomingCall, Reception
+from protocols.srt.rendezvous import Rendezvous
+from protocols.srt.worker import KeyDeriver
+
+REST = 0.005  # seconds without looking at the socket, while nothing is missing
+SHORT_REST = 0.001
+FULL_TURN = 200  # datagrams; after a turn that brought so many the next one follows at once
+EARLIEST = 0.001  # of a timer: the loop counts milliseconds
+NOBODY = bytes(4)  # destination of a request
+
+
+@dataclass(frozen=True, slots=True)
+class EndpointOptions:
+    """The socket, and what one process can bear."""
+
+    receive_buffer_bytes: int = 4 << 20
+    send_buffer_bytes: int = 4 << 20
+    max_links: int = 4096
+
+
+class Endpoint:
+    """Owns the socket, the listener and the links.
+
+    Public counters: `drops` by reason, `turns`, `datagrams`.
+    """
+
+    def __init__(
+        self,
+        sock: socket.socket,
+        options: EndpointOptions | None = None,
+        *,
+        deriver: KeyDeriver | None = None,
+        random: RandomBytes = os.urandom,
+    ) -> None:
+        """Take over a bound socket. Endpoints may share a `deriver`, whose owner closes it."""
+        self._options = options or EndpointOptions()
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, self._options.send_buffer_bytes)
+        self._sock = SharedUdpSocket(sock, self._options.receive_buffer_bytes)
+        self._sender = RunSender(sock)
+        self.local: Address = sock.getsockname()
+        self._random = random
+        self._owns_deriver = deriver is None
+        self._deriver = deriver or KeyDeriver()
+        self._loop = asyncio.get_running_loop()
+        self._links: dict[bytes, Link] = {}  # by socket id, as it stands in packets
+        self._meeting: dict[Address, Link] = {}  # rendezvous by the peer's host and port
+        self._reception: Reception | None = None
+        self._heap: list[tuple[float, int, Timed]] = []
+        self._numbers = count()
+        self._handle: asyncio.TimerHandle | None = None
+        self._handle_at = 0.0
+        self._due = 0.0
+        self._turn_at = 0.0
+        self._rest = SHORT_REST
+        self._rests_until = 0.0  # 0: the socket is watched
+        self._is_watching = False
+        self._is_open = True
+        self.drops: Counter[str] = Counter()
+        self.turns = 0
+        self.datagrams = 0
+        self._watch()
+
+    @classmethod
+    def bind(cls, host: str, port: int, options: EndpointOptions | None = None) -> Self:
+        """Open a port; host "" is every address, IPv4 and IPv6. Raises `PeerError`."""
+        sock, _ = bind_receiver(host, port)
+        return cls(sock, options)
+
+    @property
+    def port(self) -> int:
+        """The local port."""
+        return self._sock.port
+
+    @property
+    def is_clamped(self) -> bool:
+        """Whether the kernel gave less receive buffer than asked."""
+        return self._sock.is_clamped
+
+    @property
+    def links(self) -> list[Link]:
+        """All there are, those that still call among them."""
+        return list(self._links.values())
+
+    def figures(self) -> Counter[str]:
+        """What came to nothing, by reason."""
+        found = Counter(self.drops)
+        for reason, number in self._reception.counters.items() if self._reception else ():
+            found[reason] += number
+        for reason, number in (("udp-full", self._sender.full), ("udp-error", self._sender.errors)):
+            if number:
+                found[reason] += number
+        return found
+
+    # -- for the application -----------------------------------------------------------------
+
+    def listen(self, options: ListenerOptions, on_call: Callable[[IncomingCall], None]) -> None:
+        """Hear callers from now on."""
+        self._reception = Reception(self, options, on_call, self._random)
+
+    def call(
+        self,
+        peer: Address,
+        options: Options,
+        handler: LinkHandler,
+        sequence: int | None = None,
+        started_at: float | None = None,
+    ) -> Link:
+        """Call a listener; `peer` is a socket address of this socket's family.
+
+        Raises PeerError `srt-overload`.
+        """
+        now = time.monotonic()
+        socket_id = self._seat()
+        machine = Caller(options, peer, socket_id, self._random, now, sequence, started_at)
+        return self._add(Link(self, socket_id, peer, options, handler, machine, self._random), now)
+
+    def call_group(
+        self, places: Sequence[Place], kind: GroupType, options: Options, handler: LinkHandler
+    ) -> GroupLink:
+        """Call with a group: one link to each place. Raises PeerError `srt-overload`."""
+        return GroupCall(self, places, kind, options, handler, self._random).group
+
+    def meet(self, peer: Address, options: Options, handler: LinkHandler) -> Link:
+        """Call somebody who calls us: rendezvous. Raises PeerError `srt-overload`."""
+        now = time.monotonic()
+        socket_id = self._seat()
+        machine = Rendezvous(options, peer, socket_id, self._random, now)
+        link = Link(self, socket_id, peer, options, handler, machine, self._random)
+        self._meeting[peer[:2]] = link
+        return self._add(link, now)
+
+    def close(self, reason: str = "endpoint-closed") -> None:
+        """Close every link and the socket; calling it twice does no harm."""
+        if not self._is_open:
+            return
+        now = time.monotonic()
+        if self._reception is not None:
+            self._reception.close()
+        for link in self.links:
+            link.close(reason, now)
+        self._is_open = False
+        self._unwatch()
+        if self._handle is not None:
+            self._handle.cancel()
+        self._heap.clear()
+        self._links.clear()
+        self._sock.close()
+        if self._owns_deriver:
+            self._deriver.close()
+
+    # -- for the links and the reception -----------------------------------------------------
+
+    def now(self) -> float:
+        """The time."""
+        return time.monotonic()
+
+    def draw_id(self) -> int | None:
+        """A socket id that nobody has; None: there is no room for one more link."""
+        taken = self._reception.ids if self._reception is not None else set()
+        if len(self._links) + len(taken) >= self._options.max_links:
+            return None
+        while True:
+            socket_id = draw_socket_id(self._random)
+            if socket_id not in taken and socket_id.to_bytes(4, "big") not in self._links:
+                return socket_id
+
+    def draw_group_id(self) -> int:
+        """A new id of a group."""
+        return int.from_bytes(self._random(4), "big") & (GROUP_ID_FLAG - 1) | GROUP_ID_FLAG
+
+    def add_link(self, socket_id: int, options: Options, handler: LinkHandler, handle: int) -> Link:
+        """A link of the listening side."""
+        link = Link(self, socket_id, (), options, handler, None, self._random, handle)
+        self._links[socket_id.to_bytes(4, "big")] = link
+        return link
+
+    def transmit(self, runs: Iterable[Run]) -> None:
+        """Send; what the system refuses counts as lost on the way."""
+        if not self._is_open:
+            return
+        send = self._sender.send
+        for address, segment, data in runs:
+            send(KernelRun(0, data, segment, -(-len(data) // segment)), address)
+
+    def derive(self, question: KeyNeeded, answer: Callable[[bytes, float], None]) -> None:
+        """Compute a key in a thread."""
+        self._deriver.ask(
+            question.passphrase,
+            question.salt,
+            question.key_bytes,
+            lambda key: answer(key, time.monotonic()),
+        )
+
+    def rearm(self, part: Timed, at: float) -> None:
+        """Serve this one then."""
+        heapq.heappush(self._heap, (at, next(self._numbers), part))
+        if self._handle is None or at < self._handle_at:
+            self._arm(time.monotonic())
+
+    def release(self, link: Link, now: float) -> None:
+        """A link is closed."""
+        self._links.pop(link.socket_id.to_bytes(4, "big"), None)
+        if self._meeting.get(link.peer[:2]) is link:
+            del self._meeting[link.peer[:2]]
+        if link.listener_handle and self._reception is not None:
+            self._reception.forget(link.listener_handle, now)
+
+    def call_failed(self, request: ConnectionRequested, error: Exception) -> None:
+        """The application raised when it was told of a caller."""
+        self._loop.call_exception_handler(
+            {"message": f"srt call of {request.peer[:2]}", "exception": error}
+        )
+
+    def failed(self, link: Link, error: Exception) -> None:
+        """A handler raised."""
+        self._loop.call_exception_handler(
+            {"message": f"srt link of {link.peer[:2]}", "exception": error}
+        )
+        link.close("internal-error", time.monotonic())
+
+    # -- turns -------------------------------------------------------------------------------
+
+    def _turn(self) -> None:
+        """Read what is there, serve what is due, decide when to look again."""
+        if not self._is_open:
+            return
+        now = time.monotonic()
+        self.turns += 1
+        brought = self._read(now)
+        self._serve_due(now)
+        self._rest_or_watch(brought, now)
+
+    def _rest_or_watch(self, brought: int, now: float) -> None:
+        if not self._is_open:
+            return  # closed from within
+        self._turn_at = now
+        self._rest = SHORT_REST if self._is_urgent() else REST
+        if brought:
+            self._unwatch()
+            self._rests_until = now if brought >= FULL_TURN else now + self._rest
+        else:
+            self._rests_until = 0.0
+            self._watch()
+        self._arm(now)
+
+    def _read(self, now: float) -> int:
+        """Feed what has come; how many datagrams that were."""
+        touched: dict[Link, None] = {}
+        brought = 0
+        has_calls = False
+        for arrived, address, batch in self._sock.receive(now):
+            brought += len(batch)
+            datagrams = drop_short(batch)
+            if len(datagrams) != len(batch):
+                self.drops["srt-truncated"] += len(batch) - len(datagrams)
+            if not datagrams:
+                continue
+            for destination, part in _parted(datagrams):
+                link = self._links.get(destination)
+                if link is None and destination == NOBODY:
+                    link = self._meeting.get(address[:2])
+                if link is not None:
+                    link.receive(part, address, arrived)
+                    touched[link] = None
+                elif self._reception is not None:
+                    self._reception.receive(part, address, arrived)
+                    has_calls = True
+                else:
+                    self.drops["srt-no-connection"] += len(part)
+        self.datagrams += brought
+        if has_calls and self._reception is not None:
+            self._reception.flush(now)
+        for link in touched:
+            link.flush(now)
+        return brought
+
+    def _serve_due(self, now: float) -> None:
+        heap = self._heap
+        due: list[tuple[float, int, Timed]] = []
+        while heap and heap[0][0] <= now:
+            due.append(heapq.heappop(heap))
+        for at, _, part in due:
+            if part.handle_timer(at, now):
+                part.flush(now)
+
+    def _is_urgent(self) -> bool:
+        return any(link.is_urgent for link in self._links.values())
+
+    def _arm(self, now: float) -> None:
+        """One timer of the loop for whatever comes first."""
+        if self._rests_until:
+            due = self._rests_until
+        elif self._heap:
+            due = max(self._heap[0][0], self._turn_at + self._rest)
+        else:
+            return
+        self._due = due
+        if self._handle is None or due < self._handle_at:
+            self._schedule(now)
+
+    def _schedule(self, now: float) -> None:
+        if self._handle is not None:
+            self._handle.cancel()
+        self._handle_at = self._due
+        self._handle = self._loop.call_later(max(self._due - now, EARLIEST), self._on_timer)
+
+    def _on_timer(self) -> None:
+        """The loop's timer; it was left as it was if the deadline has moved later since."""
+        self._handle = None
+        now = time.monotonic()
+        if now + EARLIEST / 2 < self._due:
+            self._schedule(now)
+        else:
+            self._turn()
+
+    def _watch(self) -> None:
+        if not self._is_watching:
+            self._is_watching = True
+            self._loop.add_reader(self._sock.fileno(), self._turn)
+
+    def _unwatch(self) -> None:
+        if self._is_watching:
+            self._is_watching = False
+            self._loop.remove_reader(self._sock.fileno())
+
+    # -- links -------------------------------------------------------------------------------
+
+    def _seat(self) -> int:
+        socket_id = self.draw_id()
+        if socket_id is None:
+            raise PeerError("srt-overload", 503)
+        return socket_id
+
+    def _add(self, link: Link, now: float) -> Link:
+        self._links[link.socket_id.to_bytes(4, "big")] = link
+        link.flush(now)
+        return link
+
+
+def _parted(datagrams: list[bytes]) -> Iterable[tuple[bytes, list[bytes]]]:
+    """Datagrams of one sender by their destination, each part in order."""
+    if len(datagrams) == 1:
+        return ((datagrams[0][12:16], datagrams),)
+    destinations = [each[12:16] for each in datagrams]
+    if destinations.count(destinations[0]) == len(datagrams):
+        return ((destinations[0], datagrams),)
+    parts: dict[bytes, list[bytes]] = {}
+    for destination, datagram in zip(destinations, datagrams, strict=True):
+        parts.setdefault(destination, []).append(datagram)
+    return parts.items()

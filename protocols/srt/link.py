@@ -1,0 +1,339 @@
+"""One connection from its handshake to its end, as the endpoint and the application hold it.
+
+A link owns the machine of its handshake and then its connection; which of them a datagram is for,
+and what their events mean, is decided here. It has no socket: its endpoint feeds it and sends for
+it.
+
+    calling   --Established------> connected
+    calling   --HandshakeFailed--> closed
+    connected --ConnectionClosed-> closed
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Protocol
+
+from protocols.srt.caller import Caller
+from protocols.srt.connection import Connection
+from protocols.srt.events import (
+    ConnectionClosed,
+    DataReceived,
+    Established,
+    HandshakeFailed,
+    KeyNeeded,
+    SendRoom,
+)
+from protocols.srt.handshake import RandomBytes
+from protocols.srt.options import Options
+from protocols.srt.packet import Address, Run, is_handshake
+from protocols.srt.playout import Playout
+from protocols.srt.rendezvous import Rendezvous
+from protocols.srt.result import HandshakeResult
+from protocols.srt.statistics import Statistics
+
+NO_CODE = -1
+HANDSHAKE = 0x80  # first byte of a control packet of type 0
+
+
+class Channel(Protocol):
+    """What the application sees: a link, or a group of them."""
+
+    attachment: object  # the application's own
+
+    @property
+    def peer(self) -> Address:
+        """Who is at the other end."""
+
+    @property
+    def result(self) -> HandshakeResult | None:
+        """What was agreed on, once it is connected."""
+
+    @property
+    def end(self) -> str:
+        """The reason, once it is closed."""
+
+    @property
+    def rtt(self) -> float | None:
+        """Seconds; None: not connected."""
+
+    def send(self, payloads: Sequence[bytes], now: float) -> int:
+        """Send payloads, one packet each in live mode; how many were taken."""
+
+    def close(self, reason: str, now: float) -> None:
+        """End it; the handler hears `closed` with this reason."""
+
+    def statistics(self, now: float, *, is_clearing: bool = False) -> Statistics | None:
+        """What is measured; None: not connected. `is_clearing`: the next interval begins."""
+
+
+class LinkHandler:
+    """The application's side of a link. None of these may wait; those that do nothing may stay."""
+
+    def inbox(self, result: HandshakeResult) -> Playout | None:
+        """The inbox that this link shares with others; None: it has its own."""
+        del result
+        return None
+
+    def connected(self, link: Channel, now: float) -> None:
+        """The handshake is done: `link.result` is there, and `send` may be called."""
+
+    def received(self, link: Channel, event: DataReceived, now: float) -> None:
+        """Payloads in order, when their time has come."""
+
+    def writable(self, link: Channel, now: float) -> None:
+        """`send` took less than it was given, and takes more now."""
+
+    def turned(self, link: Channel, now: float) -> None:
+        """Something may have changed at the link."""
+
+    def refused(self, reason: str, code: int) -> None:
+        """An accepted call came to nothing: the two sides do not agree. There is no link."""
+
+    def closed(self, link: Channel, reason: str, code: int) -> None:
+        """The end, told once. `code`: of the peer's rejection, or of ours; NO_CODE: none."""
+
+
+class Timed(Protocol):
+    """What an endpoint wakes."""
+
+    def handle_timer(self, at: float, now: float) -> bool:
+        """The time `at` has come, as told; whether it still mattered, and `flush` is to follow."""
+
+    def flush(self, now: float) -> None:
+        """Tell what happened, send what is to be sent, say when to come again."""
+
+
+class Pump(Protocol):
+    """What a link needs of its endpoint."""
+
+    def transmit(self, runs: Iterable[Run]) -> None:
+        """Send."""
+
+    def derive(self, question: KeyNeeded, answer: Callable[[bytes, float], None]) -> None:
+        """Compute a key and call `answer(key, now)`, now or later."""
+
+    def rearm(self, part: "Timed", at: float) -> None:
+        """Call `handle_timer` then."""
+
+    def release(self, link: "Link", now: float) -> None:
+        """It is closed: route nothing to it any more."""
+
+    def failed(self, link: "Link", error: Exception) -> None:
+        """The application's handler raised."""
+
+
+class Link:
+    """Public: `result` after the handshake, `connection` with its statistics, `peer`, `options`.
+
+    `attachment` is the application's own.
+    """
+
+    __slots__ = (
+        "_handler",
+        "_is_busy",
+        "_machine",
+        "_pump",
+        "_random",
+        "_timer_at",
+        "_why",
+        "attachment",
+        "connection",
+        "end",
+        "listener_handle",
+        "options",
+        "peer",
+        "result",
+        "socket_id",
+    )
+
+    def __init__(
+        self,
+        pump: Pump,
+        socket_id: int,
+        peer: Address,
+        options: Options,
+        handler: LinkHandler,
+        machine: Caller | Rendezvous | None,
+        random: RandomBytes,
+        listener_handle: int = 0,
+    ) -> None:
+        """`machine` is None on the listener's side, whose one machine serves all of its links."""
+        self._pump = pump
+        self._handler = handler
+        self._machine = machine
+        self._random = random
+        self._is_busy = False
+        self._why = ""  # we close it
+        self._timer_at: float | None = None  # what the endpoint was told
+        self.socket_id = socket_id
+        self.peer = peer
+        self.options = options
+        self.listener_handle = listener_handle
+        self.result: HandshakeResult | None = None
+        self.connection: Connection | None = None
+        self.end = ""  # the reason, once it is closed
+        self.attachment: object = None
+
+    # -- for the application -----------------------------------------------------------------
+
+    @property
+    def rtt(self) -> float | None:
+        """Seconds; None: not connected."""
+        return None if self.connection is None else self.connection.rtt
+
+    def statistics(self, now: float, *, is_clearing: bool = False) -> Statistics | None:
+        """What is measured; None: not connected. `is_clearing`: the next interval begins."""
+        if self.connection is None:
+            return None
+        return self.connection.statistics(now, is_clearing)
+
+    def send(self, payloads: Sequence[bytes], now: float) -> int:
+        """Send payloads, one packet each in live mode; how many were taken."""
+        connection = self.connection
+        if connection is None or self.end:
+            return 0
+        taken = connection.send(payloads, now)
+        self.flush(now)
+        return taken
+
+    def close(self, reason: str, now: float) -> None:
+        """End the link; the handler hears `closed` with this reason, before this returns if that
+        is possible (file modes finish what they have)."""
+        if self.end:
+            return
+        if self.connection is None:
+            if isinstance(self._machine, Caller | Rendezvous):
+                self._machine.close()
+            self._finish(reason, NO_CODE, now)
+            return
+        self._why = self._why or reason
+        self.connection.close(now)
+        self.flush(now)
+        if self.options.is_live and not self._is_busy:
+            self._finish(reason, NO_CODE, now)
+
+    # -- for the endpoint --------------------------------------------------------------------
+
+    @property
+    def is_urgent(self) -> bool:
+        """Whether something is missing, so that every turn counts."""
+        return self.connection is None or self.connection.is_repairing
+
+    def establish(self, result: HandshakeResult, now: float) -> None:
+        """The handshake is done."""
+        self.result = result
+        self.peer = result.peer
+        inbox = self._handler.inbox(result)
+        self.connection = Connection(result, self.options, self._random, now, inbox=inbox)
+        self._tell(lambda: self._handler.connected(self, now))
+
+    def receive(self, datagrams: list[bytes], address: Address, now: float) -> None:
+        """Datagrams that are for this link, all of one sender; `flush` is to follow."""
+        machine = self._machine
+        words = [each for each in datagrams if each[0] == HANDSHAKE and not each[1]]
+        if words:
+            datagrams = [each for each in datagrams if not is_handshake(each)]
+            if machine is not None:  # once connected: the peer may have lost our last word
+                machine.receive_datagrams(words, address, now)
+                if self.connection is None:
+                    self.flush(now)  # what came behind the last word is for the connection
+        if self.connection is not None:
+            if datagrams:
+                self.connection.receive_datagrams(datagrams, address, now)
+        elif machine is not None:
+            machine.receive_datagrams(datagrams, address, now)
+
+    def handle_timer(self, at: float, now: float) -> bool:
+        """The time `at` has come, as told; whether it still mattered, and `flush` is to follow."""
+        if at != self._timer_at or self.end:
+            return False
+        self._timer_at = None
+        for part in (self._machine, self.connection):
+            due = None if part is None else part.get_timer()
+            if part is not None and due is not None and due <= now:
+                part.handle_timer(now)
+        return True
+
+    def flush(self, now: float) -> None:
+        """Tell what happened, send what is to be sent, say when to come again."""
+        if self._is_busy or self.end:
+            return  # called from within a handler: the turn under way does it
+        self._is_busy = True
+        try:
+            while self._step(now):
+                pass
+        finally:
+            self._is_busy = False
+        if not self.end:
+            self._rearm()
+            self._handler.turned(self, now)
+
+    # -- inside ------------------------------------------------------------------------------
+
+    def _step(self, now: float) -> bool:
+        """One round of events and datagrams; whether there may be more."""
+        is_more = False
+        for part in (self._machine, self.connection):
+            if part is None:
+                continue
+            while (event := part.next_event()) is not None:
+                self._take(event, now)
+                is_more = True
+                if self.end:
+                    return False
+            runs = part.datagrams_to_send(now)
+            if runs:
+                self._pump.transmit(runs)
+        return is_more
+
+    def _take(self, event: object, now: float) -> None:
+        if isinstance(event, DataReceived):
+            self._tell(lambda: self._handler.received(self, event, now))
+        elif isinstance(event, SendRoom):
+            self._tell(lambda: self._handler.writable(self, now))
+        elif isinstance(event, ConnectionClosed):
+            self._finish(self._why or event.reason, NO_CODE, now)
+        elif isinstance(event, KeyNeeded):
+            self._ask(event, now)
+        elif isinstance(event, Established):
+            self.establish(event.result, now)
+        elif isinstance(event, HandshakeFailed):
+            self._finish(event.reason, event.code, now)
+
+    def _ask(self, question: KeyNeeded, now: float) -> None:
+        asker = self._machine if self.connection is None else self.connection
+
+        def answer(key: bytes, at: float) -> None:
+            if asker is not None and not self.end:
+                asker.provide_key(question.handle, key, at)
+                self.flush(at)
+
+        self._pump.derive(question, answer)
+
+    def _finish(self, reason: str, code: int, now: float) -> None:
+        if self.end:
+            return
+        self.end = reason
+        for part in (self._machine, self.connection):
+            if part is not None:
+                self._pump.transmit(part.datagrams_to_send(now))  # the last word
+        self._pump.release(self, now)
+        self._tell(lambda: self._handler.closed(self, reason, code))
+
+    def _tell(self, call: Callable[[], None]) -> None:
+        try:
+            call()
+        except Exception as error:  # a fault of ours must not stop the endpoint
+            self._pump.failed(self, error)
+
+    def _rearm(self) -> None:
+        dues = [
+            due
+            for part in (self._machine, self.connection)
+            if part is not None and (due := part.get_timer()) is not None
+        ]
+        if not dues:
+            return
+        due = min(dues)
+        if self._timer_at is None or due < self._timer_at:
+            self._timer_at = due
+            self._pump.rearm(self, due)

@@ -1,0 +1,240 @@
+"""Which packets are sent again, and when: the sender's half of repair.
+
+Theory of operation. A NAK names packets. Each is sent again at once, but not
+
+- when its last copy went out less than a round trip ago: the NAK was written before that could
+  arrive (`nak-early`);
+- when it would come after its play time (`repair-late`);
+- faster than the repair budget, a token bucket: a share of the input. While the path's round trip
+  shows no queue, the budget grows to what the losses need, up to `MAX_SHARE`; so a path that drops
+  at random is repaired, and one that is too narrow is not flooded.
+
+A receiver of ours asks for each packet when its answer is overdue. libsrt's repeats its whole list
+by a timer, and often too late for a last attempt. Such a receiver shows itself: it asks again
+before an answer was possible. For it, a packet that was sent again and of which nothing was heard
+is sent once more, unasked, at the last moment that is useful. What its lists leave out has come.
+
+With `doubles_last`, a packet that cannot be asked for again in time is sent twice, some
+milliseconds apart.
+"""
+
+from heapq import heappop, heappush
+
+from protocols.srt.congestion.bucket import TokenBucket
+from protocols.srt.rtt import RttEstimator
+from protocols.srt.send_buffer import SendBatch, SendBuffer
+from protocols.srt.send_count import SendCount
+
+LATE_MARGIN = 0.005  # seconds beyond the latency that a copy may still be of use
+LAST_MARGIN = 0.008  # seconds before the latency is over: the last useful moment
+FIT_MARGIN = 0.002  # seconds before it that the last answer must be on its way
+DOUBLE_DELAY = 0.003
+EARLY_SHARES = (0.25, 0.85)  # of a round trip; a repeated question between was by a timer
+PERIODIC_SIGNS = 3
+MIN_DEPTH = 384_000.0  # bytes that may be repaired in a burst
+DEPTH_SECONDS = 2.0
+MAX_SHARE = 0.75  # of the input
+NEED_MARGIN = 1.3
+QUEUE_SHARE, QUEUE_MARGIN = 1.5, 0.020  # a round trip beyond that tells of a queue
+LOSS_PACKETS = 256  # sent ones, between two looks at the share that is lost
+MAX_KNOWN = 16_384
+WAIT = 0.001  # seconds at least, until a budget is looked at again
+NEVER = float("inf")
+
+
+class Copy:
+    """A packet that was sent again; no record is left once it is acknowledged."""
+
+    __slots__ = ("at", "is_heard", "is_last")
+
+    def __init__(self) -> None:
+        self.at = -NEVER
+        self.is_heard = False  # the peer has it
+        self.is_last = False  # nothing more is planned for it
+
+
+class RepairQueue:
+    """Public: `is_peer_periodic`: the peer asks by a timer."""
+
+    def __init__(
+        self,
+        buffer: SendBuffer,
+        rtt: RttEstimator,
+        count: SendCount,
+        latency: float,
+        now: float,
+        *,
+        rate: int = -1,
+        overhead_percent: int = 25,
+        doubles_last: bool = False,
+    ) -> None:
+        """`latency` of the peer in seconds, 0: nothing is timed. `rate`: see RateOptions."""
+        self._buffer = buffer
+        self._rtt = rtt
+        self._count = count
+        self._latency = latency
+        self._doubles_last = doubles_last
+        self._fixed_rate = float(rate) if rate >= 0 else -1.0
+        self._share = overhead_percent / 100
+        self._bucket = TokenBucket(max(self._fixed_rate, 0.0), MIN_DEPTH, now)
+        self._wanted: set[int] = set()
+        self._copies: dict[int, Copy] = {}
+        self._later: list[tuple[float, int, bool]] = []  # heap: at, packet, whether doubled
+        self._early = 0  # signs that the peer asks by a timer
+        self._loss = 0.0
+        self._loss_mark = (0, 0)
+        self.is_peer_periodic = False
+
+    def ask(self, numbers: list[int], now: float) -> None:
+        """The peer misses these, all of them in the buffer, in order."""
+        rtt = self._rtt
+        guard = rtt.rtt - min(2 * rtt.variance, rtt.rtt / 4) - 0.001
+        copies, wanted = self._copies, self._wanted
+        early_from, early_to = EARLY_SHARES[0] * rtt.rtt, EARLY_SHARES[1] * rtt.rtt
+        is_list = False
+        for number in numbers:
+            copy = copies.get(number)
+            if copy is None:
+                wanted.add(number)
+                continue
+            copy.is_heard = False
+            is_list = True
+            age = now - copy.at
+            if age >= guard:
+                wanted.add(number)
+                continue
+            self._count.refuse("nak-early")
+            if early_from < age < early_to:
+                self._early += 1
+                self.is_peer_periodic = self._early >= PERIODIC_SIGNS
+        if is_list and self.is_peer_periodic:
+            self._hear(set(numbers), now)
+
+    def _hear(self, listed: set[int], now: float) -> None:
+        """A list of all that the peer misses: what it leaves out has come."""
+        margin = self._rtt.rtt + max(self._rtt.variance, 0.003)
+        for number, copy in self._copies.items():
+            if number not in listed and now - copy.at > margin:
+                copy.is_heard = True
+
+    def want(self, number: int) -> None:
+        """Send this one again, whoever asks: a probe, or a timeout."""
+        self._wanted.add(number)
+
+    def forget_below(self, number: int) -> None:
+        """The peer has these, or they are given up."""
+        if self._wanted:
+            self._wanted = {each for each in self._wanted if each >= number}
+        copies = self._copies
+        for old in [each for each in copies if each < number]:
+            del copies[old]
+
+    def clear(self) -> None:
+        """Forget everything."""
+        self._wanted.clear()
+        self._copies.clear()
+        self._later.clear()
+
+    def is_quiet(self, now: float) -> bool:
+        """Whether `due` has nothing to do now."""
+        return not self._wanted and not (self._later and self._later[0][0] <= now)
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing waits to be sent again."""
+        return not self._wanted
+
+    def update(self, input_rate: float, now: float) -> None:
+        """Set the budget by the input, bytes of payload per second; call it now and then."""
+        sent, lost = self._loss_mark
+        count = self._count
+        if count.unique - sent >= LOSS_PACKETS:
+            share = min((count.lost - lost) / (count.unique - sent), 1.0)
+            share /= 1 + share  # losses of repairs are among them
+            self._loss += (share - self._loss) / 4
+            self._loss_mark = (count.unique, count.lost)
+        if self._fixed_rate >= 0:
+            rate = self._fixed_rate
+        else:
+            wanted = self._share
+            rtt = self._rtt
+            if rtt.rtt < rtt.lowest * QUEUE_SHARE + QUEUE_MARGIN:
+                need = NEED_MARGIN * self._loss / (1 - min(self._loss, 0.5))
+                wanted = max(wanted, min(need, MAX_SHARE))
+            rate = input_rate * wanted
+        self._bucket.rate = rate
+        self._bucket.depth = max(rate * DEPTH_SECONDS, MIN_DEPTH)
+
+    def due(self, now: float, limit: float) -> list[tuple[SendBatch, int]]:
+        """The packets to send again now, at most `limit` bytes; they count as sent."""
+        later = self._later
+        while later and later[0][0] <= now:
+            self._reconsider(*heappop(later)[1:])
+        if not self._wanted:
+            return []
+        is_timed = self._latency > 0
+        if is_timed:
+            limit = min(limit, self._bucket.available(now))
+        chosen: list[tuple[SendBatch, int]] = []
+        for number in sorted(self._wanted):
+            batch = self._buffer.find(number)
+            if batch is None:
+                self._wanted.discard(number)
+                continue
+            if is_timed and now > batch.sent_at + self._latency + LATE_MARGIN:
+                self._wanted.discard(number)
+                self._count.refuse("repair-late")
+                continue
+            if limit <= 0:
+                break
+            self._wanted.discard(number)
+            size = len(batch.payloads[number - batch.first]) + 44
+            limit -= size
+            self._bucket.take(size)
+            chosen.append((batch, number))
+            self._note(batch, number, now)
+        return chosen
+
+    def get_timer(self, now: float) -> float:
+        """When `due` may have something; infinity: when the peer asks."""
+        at = self._later[0][0] if self._later else NEVER
+        if self._wanted:
+            ready = self._bucket.ready_at() if self._latency else now
+            at = min(at, max(ready, now + WAIT))
+        return at
+
+    def _note(self, batch: SendBatch, number: int, now: float) -> None:
+        """A copy goes out now: see what may have to follow."""
+        copies = self._copies
+        copy = copies.get(number)
+        if copy is None:
+            if len(copies) >= MAX_KNOWN:
+                del copies[next(iter(copies))]
+            copy = copies[number] = Copy()
+        copy.at = now
+        copy.is_heard = False
+        if not self._latency or copy.is_last:
+            return
+        rtt = self._rtt
+        end = batch.sent_at + self._latency
+        answered = now + rtt.overdue
+        last = end - LAST_MARGIN
+        if answered > end - FIT_MARGIN:
+            copy.is_last = True
+            if self._doubles_last and now + DOUBLE_DELAY <= end:
+                heappush(self._later, (now + DOUBLE_DELAY, number, True))
+        elif self.is_peer_periodic and answered <= last:
+            heappush(self._later, (last, number, False))
+
+    def _reconsider(self, number: int, is_double: bool) -> None:
+        """The moment for a copy that nobody asked for."""
+        copy = self._copies.get(number)
+        if copy is None or number in self._wanted:
+            return
+        if is_double:
+            self._count.doubled += 1
+        elif copy.is_heard:
+            return
+        else:
+            self._count.unasked += 1
+        self._wanted.add(number)

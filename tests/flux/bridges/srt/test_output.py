@@ -1,0 +1,175 @@
+"""What SRT readers get, in virtual time: made once, whole packets, tables first, few sends."""
+
+from collections.abc import Callable
+
+import pytest
+
+from flux.base.errors import PeerError
+from flux.bridges.srt.output import OUTPUT, WINDOW, SrtOutput, srt_output_of
+from flux.net.udp_send import Run
+from media.feed_reader import START_GOP, START_KEY, START_LIVE
+from media.frame import Frame
+from media.stream import State, Stream, StreamOptions
+from media.track import Kind
+from tests.support import clips, frames, ts_check
+from tests.support.virtual import VirtualScheduler
+
+PACKET, SEVEN = 188, 1316
+
+
+class Receiver:
+    """A target that keeps its datagrams; satisfies `flux.bridges.rtp.datagrams.DatagramTarget`."""
+
+    def __init__(self, payloads_of: Callable[[Run], list[bytes]]) -> None:
+        self.payloads_of = payloads_of
+        self.runs: list[Run] = []
+        self.datagrams: list[bytes] = []
+        self.ended = ""
+
+    def send(self, run: Run) -> bool:
+        self.runs.append(run)
+        self.datagrams += self.payloads_of(run)
+        return True
+
+    def send_rtcp(self, track_index: int, data: bytes) -> None:
+        raise AssertionError((track_index, data))
+
+    def end(self, reason: str) -> None:
+        self.ended = reason
+
+    @property
+    def data(self) -> bytes:
+        return b"".join(self.datagrams)
+
+
+class Stage:
+    """A stream that is ready, with the frames of a clip to come."""
+
+    def __init__(self) -> None:
+        self.clip = clips.read(clips.BUNNY)
+        self.scheduler = VirtualScheduler()
+        self.stream = Stream("cam", StreamOptions(), lambda _event: None)
+        self.stream.tracks = clips.tracks_of(self.clip)
+        self.stream.state = State.READY
+
+    def attach(self, start: str = START_GOP) -> tuple[SrtOutput, Receiver]:
+        output = srt_output_of(self.stream, self.scheduler)
+        receiver = Receiver(output.payloads_of)
+        output.attach(receiver, start, receiver.end)
+        self.scheduler.run(0.01)
+        return output, receiver
+
+    def play(self, output: SrtOutput, frames_: list[Frame]) -> None:
+        for frame in frames_:
+            output.frame(frame)
+            self.scheduler.run(0.01)
+        self.scheduler.run(WINDOW * 2)
+
+
+def first_key(clip: list[Frame]) -> int:
+    return next(i for i, f in enumerate(clip) if f.key and f.track.kind is Kind.VIDEO)
+
+
+def test_every_frame_arrives_in_whole_packets() -> None:
+    stage = Stage()
+    output, receiver = stage.attach(START_LIVE)
+    stage.play(output, stage.clip)
+    assert {len(datagram) % PACKET for datagram in receiver.datagrams} == {0}
+    assert max(map(len, receiver.datagrams)) == SEVEN
+    report = ts_check.check(receiver.data)
+    assert report.problems == []
+    sent = frames.read(receiver.data, "mpegts")
+    assert frames.compare(frames.read(clips.BUNNY), sent, frames.HLS) == []
+
+
+def test_tables_come_first_whatever_the_start() -> None:
+    for start in (START_GOP, START_KEY, START_LIVE):
+        stage = Stage()
+        output, receiver = stage.attach(start)
+        stage.play(output, stage.clip)
+        assert receiver.data[:1] == b"G"
+        assert int.from_bytes(receiver.data[1:3], "big") & 0x1FFF == 0  # PAT
+        assert ts_check.check(receiver.data).problems == []
+
+
+def test_who_waits_for_a_key_frame_gets_nothing_before_it() -> None:
+    stage = Stage()
+    at = first_key(stage.clip)
+    pictures = [i for i, f in enumerate(stage.clip) if f.track.kind is Kind.VIDEO]
+    output, receiver = stage.attach(START_KEY)
+    stage.play(output, stage.clip[at + 1 : pictures[4]])
+    assert receiver.datagrams == []
+    live = stage.attach(START_LIVE)[1]
+    stage.play(output, stage.clip[pictures[4] : pictures[8]])
+    assert receiver.datagrams == [] and live.datagrams
+
+
+def test_a_joiner_begins_at_the_newest_key_frame() -> None:
+    stage = Stage()
+    output, first = stage.attach()
+    at = first_key(stage.clip)
+    stage.play(output, stage.clip[: at + 20])
+    _, second = stage.attach()
+    stage.scheduler.run(0.5)
+    stage.play(output, stage.clip[at + 20 :])
+    assert first.data.endswith(second.data)
+    assert ts_check.check(second.data).problems == []
+
+
+def test_sound_leaves_with_the_next_picture() -> None:
+    """Off (each frame for itself) there would be a send for each frame of sound."""
+    stage = Stage()
+    output, receiver = stage.attach(START_LIVE)
+    begun = len(receiver.runs)
+    pictures = 0
+    for frame in stage.clip:  # all at once: the window never ends
+        output.frame(frame)
+        if frame.track.kind is Kind.VIDEO:
+            pictures += 1
+    sounds = len(stage.clip) - pictures
+    assert sounds > pictures / 2
+    stage.scheduler.run(1.0)
+    big = sum(run.count >= 32 for run in receiver.runs)
+    assert len(receiver.runs) - begun <= pictures + big + 3
+
+
+def test_sound_without_picture_leaves_after_the_window() -> None:
+    stage = Stage()
+    output, receiver = stage.attach(START_LIVE)
+    begun = len(receiver.data)
+    sound = next(frame for frame in stage.clip if frame.track.kind is Kind.AUDIO)
+    output.frame(sound)
+    stage.scheduler.run(WINDOW * 0.9)
+    assert len(receiver.data) == begun
+    stage.scheduler.run(WINDOW * 0.2)
+    assert len(receiver.data) > begun
+
+
+def test_payloads_are_shared_by_all_readers() -> None:
+    stage = Stage()
+    output, first = stage.attach(START_LIVE)
+    _, second = stage.attach(START_LIVE)
+    begun = len(first.datagrams), len(second.datagrams)
+    stage.play(output, stage.clip)
+    ours, theirs = first.datagrams[begun[0] :], second.datagrams[begun[1] :]
+    assert ours and all(a is b for a, b in zip(ours, theirs, strict=True))
+
+
+def test_the_output_ends_with_its_last_reader_and_tells_its_readers() -> None:
+    stage = Stage()
+    output = srt_output_of(stage.stream, stage.scheduler)
+    receiver = Receiver(output.payloads_of)
+    reader = output.attach(receiver, START_GOP, receiver.end)
+    output.detach(reader)
+    output.detach(reader)
+    assert OUTPUT not in stage.stream.outputs and not receiver.ended
+    output, receiver = stage.attach()
+    stage.stream.end_outputs("gone")
+    assert receiver.ended == "gone" and OUTPUT not in stage.stream.outputs
+
+
+def test_a_stream_without_anything_for_ts_is_refused() -> None:
+    stage = Stage()
+    stage.stream.tracks = ()
+    with pytest.raises(PeerError, match="no-playable-track"):
+        srt_output_of(stage.stream, stage.scheduler)
