@@ -1,7 +1,7 @@
 # FLUX as a container. Two stages: the first makes the virtual environment, the second holds it alone.
 #
 #   docker build -t flux .
-#   docker run --rm -p 8888:8888 -p 8554:8554 -p 8000-8001:8000-8001/udp flux
+#   docker run --rm -p 8888:8888 -p 8554:8554 -p 8000-8001:8000-8001/udp -p 8890:8890/udp flux
 #   docker run --rm -p 8888:8888 -v "$PWD/config:/config:ro" flux     with your own /config/flux.yaml
 #
 # The image holds PyAV's wheels and with them FFmpeg linked with libx264 and libx265 (GPL-2.0 or
@@ -35,8 +35,8 @@ ENV PATH=/opt/flux/bin:$PATH \
 USER 10001:10001
 VOLUME /config
 # 8888 media for viewers; 9997 health and metrics, the API itself only where credentials are set up;
-# 8554 RTSP, 8000 and 8001 its RTP and RTCP
-EXPOSE 8888/tcp 9997/tcp 8554/tcp 8000/udp 8001/udp
+# 8554 RTSP, 8000 and 8001 its RTP and RTCP, 8890 SRT
+EXPOSE 8888/tcp 9997/tcp 8554/tcp 8000/udp 8001/udp 8890/udp
 STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=15s --timeout=5s --start-period=20s --retries=3 \
     CMD ["flux", "healthcheck"]

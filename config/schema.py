@@ -18,6 +18,7 @@ from config.patterns import check_name_or_pattern
 from config.quantities import DurationIn, SizeIn
 from config.rtsp import RtspListener, RtspRange, RtspSection
 from config.section import Section, nothing_is_empty
+from config.srt import SrtListener, SrtSection, SrtStreamSection
 from config.tls import Fingerprint
 from config.urls import SourceUrl
 
@@ -60,14 +61,16 @@ class ListenersSection(Section):
     """The admin API."""
     rtsp: RtspListener = RtspListener()
     """The RTSP listener."""
+    srt: SrtListener = SrtListener()
+    """The SRT listener."""
 
 
 class StreamSection(Section):
     """One stream, or all streams whose names match a pattern."""
 
     source: SourceUrl | None = None
-    """`rtsp://[USER:PASSWORD@]HOST[:PORT]/PATH` (or `rtsps://`), `rtp://` and `udp://HOST:PORT`, or
-    `testcard:` for the built-in test card.
+    """`rtsp://[USER:PASSWORD@]HOST[:PORT]/PATH` (or `rtsps://`), `srt://HOST:PORT?OPTIONS`, `rtp://`
+    and `udp://HOST:PORT`, or `testcard:` for the built-in test card.
 
     Without one the stream waits for somebody who publishes it. Under a pattern, `$1` to `$9`
     stand for what its variable parts matched, and `$name` for the whole name.
@@ -85,7 +88,12 @@ class StreamSection(Section):
     sdp: str = ""
     """Of an `rtp://` source: the path of its session description, or the description itself."""
     forward: ForwardList = ()
-    """Where the stream is sent to: `rtsp://`, `rtsps://`, `rtp://` and `udp://` URLs."""
+    """Where the stream is sent to: `rtsp://`, `rtsps://`, `srt://`, `rtp://` and `udp://` URLs."""
+    srt: Annotated[
+        SrtStreamSection,
+        BeforeValidator(nothing_is_empty, json_schema_input_type=SrtStreamSection | None),
+    ] = SrtStreamSection()
+    """What SRT asks for at this stream, in place of the server's own."""
     second_publisher: Literal["refuse", "take_over"] = "refuse"
     """What happens to one who wants to publish a stream that somebody publishes already."""
 
@@ -241,6 +249,8 @@ class Config(Section):
     """HLS."""
     rtsp: RtspSection = RtspSection()
     """RTSP sessions."""
+    srt: SrtSection = SrtSection()
+    """SRT sessions."""
     player: PlayerSection = PlayerSection()
     """The pages for people."""
     access: AccessSection = AccessSection()

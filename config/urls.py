@@ -7,14 +7,15 @@ from urllib.parse import SplitResult, urlsplit
 
 from config.datagram_url import DatagramUrl
 from config.rtsp_target import RtspTarget
+from config.srt_url import SrtUrl
 from config.text_value import TextValue
 
 HIDDEN = "***"
-SOURCES = ("rtsp", "rtsps", "rtp", "udp", "testcard")
-TARGETS = ("rtsp", "rtsps", "rtp", "udp")
+SOURCES = ("rtsp", "rtsps", "srt", "rtp", "udp", "testcard")
+TARGETS = ("rtsp", "rtsps", "srt", "rtp", "udp")
 RTSP = ("rtsp", "rtsps")
 NOT_YET = frozenset(
-    {"rtmp", "rtmps", "srt", "http", "https", "ws", "wss", "tcp"}
+    {"rtmp", "rtmps", "http", "https", "ws", "wss", "tcp"}
     | {"whep", "whip", "wheps", "unix", "file"}
 )
 MAX_URL = 4096  # characters
@@ -26,12 +27,14 @@ _VARIABLE = re.compile(r"\$(?:name|[1-9])")
 _TESTCARD_OPTION = re.compile(r"size=\d+x\d+|rate=\d+|bitrate=\d+[kKmM]?")
 _SECRET_NAME = r"[\w.-]*(?:pass|pwd|token|secret|key|auth|sign|credential|jwt)[\w.-]*|s|sid|session"
 _SECRET_VALUE = re.compile(rf"([?&;](?:{_SECRET_NAME})=)[^&;#\s]*", re.IGNORECASE)
+_STREAM_ID = re.compile(r"([?&](?:srt_)?streamid=)[^&\s]*", re.IGNORECASE)  # may hold a password
 _URL_IN_TEXT = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^\s\"'<>]+")
 
 
 # What documents say of URLs; their reader takes some more.
 _HOST = r"([A-Za-z]([A-Za-z0-9-]{0,30}[A-Za-z0-9])?|[1-9]\d?(\.[1-9]\d?){3})"
 _RTSP = rf"rtsps?://{_HOST}(:[1-9]\d{{0,3}})?(/[A-Za-z0-9._/-]*)?"
+_SRT = rf"srt://{_HOST}:[1-9]\d{{3}}(\?latency=[1-9]\d{{0,3}})?"
 _DATAGRAM = rf"(rtp|udp)://{_HOST}:[1-9]\d{{3}}(\?interface=[A-Za-z0-9]{{1,15}})?"
 
 
@@ -47,7 +50,7 @@ def hide_credentials(url: str) -> str:
     before, at, after = rest.rpartition("@")
     if at and ("@" in _AUTHORITY_END.split(rest)[0] or ":" in _HOST_AND_PORT.sub("", before)):
         rest = f"{HIDDEN}@{after}"
-    return f"{scheme}{separator}" + _SECRET_VALUE.sub(rf"\1{HIDDEN}", rest)
+    return f"{scheme}{separator}" + _hide_values(rest)
 
 
 def hide_in_text(text: str) -> str:
@@ -62,8 +65,12 @@ def show_value(value: object) -> str:
     text = repr(value) if not isinstance(value, str) else f"'{value}'"
     if "@" in text:
         text = f"'{HIDDEN}@{text.rpartition('@')[2]}"
-    text = _SECRET_VALUE.sub(rf"\1{HIDDEN}", text)
+    text = _hide_values(text)
     return text if len(text) <= 80 else f"{text[:76]}...'"
+
+
+def _hide_values(text: str) -> str:
+    return _SECRET_VALUE.sub(rf"\1{HIDDEN}", _STREAM_ID.sub(rf"\1{HIDDEN}", text))
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +78,9 @@ class SourceUrl(TextValue):
     """Where a stream comes from. `str()` and `repr()` hide credentials; `reveal()` does not."""
 
     expected = "expected a source URL such as rtsp://host/path"
-    json_schema: ClassVar[dict[str, Any]] = {"pattern": rf"^({_RTSP}|{_DATAGRAM}|testcard:)$"}
+    json_schema: ClassVar[dict[str, Any]] = {
+        "pattern": rf"^({_RTSP}|{_SRT}|{_DATAGRAM}|testcard:)$"
+    }
 
     scheme: str
     _url: str = field(repr=False)
@@ -84,6 +93,8 @@ class SourceUrl(TextValue):
             _check_testcard(text[len("testcard:") :])
         elif scheme in RTSP:
             _check_rtsp(text)
+        elif scheme == "srt":
+            SrtUrl.parse(_filled(text))
         else:
             DatagramUrl.parse_source(_filled(text))
         return cls(scheme, text)
@@ -101,7 +112,7 @@ class ForwardUrl(TextValue):
     """Where a stream is sent to. `str()` and `repr()` hide credentials; `reveal()` does not."""
 
     expected = "expected the URL of a target such as rtp://host:5004 or rtsp://host/path"
-    json_schema: ClassVar[dict[str, Any]] = {"pattern": rf"^({_RTSP}|{_DATAGRAM})$"}
+    json_schema: ClassVar[dict[str, Any]] = {"pattern": rf"^({_RTSP}|{_SRT}|{_DATAGRAM})$"}
 
     scheme: str
     _url: str = field(repr=False)
@@ -112,6 +123,8 @@ class ForwardUrl(TextValue):
         scheme = _scheme_of(text, "a target", TARGETS)
         if scheme in RTSP:
             _check_rtsp(RtspTarget.parse(text).url)
+        elif scheme == "srt":
+            SrtUrl.parse(_filled(text))
         else:
             DatagramUrl.parse_target(_filled(text))
         return cls(scheme, text)

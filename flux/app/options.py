@@ -1,9 +1,14 @@
 """Sections of the configuration become options of the parts, which know no configuration."""
 
+from collections.abc import Callable
+
 from config.schema import Config, StreamSection
+from config.srt import SrtStreamSection
 from flux.bridges.hls.bridge import HlsBridgeOptions
 from flux.bridges.rtsp.pull import Retries
 from flux.bridges.rtsp.server import RtspBridgeOptions
+from flux.bridges.srt.server import Passphrases, SrtBridgeOptions
+from flux.bridges.srt.source import SrtSourceOptions
 from flux.bridges.udp.source import DatagramOptions
 from flux.core.limits import Limits
 from media.feed_reader import FeedOptions
@@ -91,6 +96,47 @@ def rtsp_options(config: Config, challenges: tuple[str, ...]) -> RtspBridgeOptio
             answer_timeout=config.sources.start_timeout + ANSWER_MARGIN,
         ),
         limits=ServerLimits(connections_per_address=config.limits.connections_per_address),
+    )
+
+
+def srt_options(
+    config: Config, section_of: Callable[[str], StreamSection | None]
+) -> SrtBridgeOptions:
+    """What the SRT server is made with; `section_of`: what stands for a name, declared or not."""
+    listener, srt = config.listeners.srt, config.srt
+
+    def passphrases_of(name: str) -> Passphrases:
+        section = section_of(name)
+        own = section.srt if section is not None else SrtStreamSection()
+        publish, read = own.publish_passphrase, own.read_passphrase
+        return Passphrases(
+            (srt.publish_passphrase if publish is None else publish).get_secret_value(),
+            (srt.read_passphrase if read is None else read).get_secret_value(),
+        )
+
+    return SrtBridgeOptions(
+        host=listener.address.host,
+        port=listener.address.port,
+        latency_ms=round(srt.latency * 1000),
+        read_latency_ms=round(srt.read_latency * 1000),
+        key_bytes=srt.key_length,
+        start=srt.start,
+        media_timeout=config.publishers.media_timeout,
+        idle_timeout=srt.idle_timeout,
+        max_sessions=srt.max_sessions,
+        receive_buffer_bytes=srt.receive_buffer,
+        passphrases_of=passphrases_of,
+    )
+
+
+def srt_source_options(config: Config) -> SrtSourceOptions:
+    """What an SRT source is made with."""
+    sources = config.sources
+    return SrtSourceOptions(
+        media_timeout=sources.media_timeout,
+        receive_buffer_bytes=sources.udp_receive_buffer,
+        retry_first=sources.retry_first,
+        retry_longest=sources.retry_longest,
     )
 
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from config.addresses import ListenAddress
 from config.schema import Config
 from flux.api.server import ApiServer
-from flux.app.options import hls_options, limits_of, rtsp_options
+from flux.app.options import hls_options, limits_of, rtsp_options, srt_options
 from flux.app.sources import make_forwards
 from flux.app.streams import StreamRegistry
 from flux.app.tls import TlsPart, server_tls
@@ -21,6 +21,8 @@ from flux.bridges.httpflv import http_flv
 from flux.bridges.player.bridge import PlayerBridge, PlayerOptions
 from flux.bridges.rtsp.server import RtspBridge
 from flux.bridges.snapshot.bridge import SnapshotBridge
+from flux.bridges.srt.server import SrtBridge
+from flux.bridges.srt.sessions import SrtSessions
 from flux.core.admission import Admission
 from flux.core.bus import Bus
 from flux.core.children import Children
@@ -171,6 +173,26 @@ class RtspPart:
         return [_written(*address) for address in self.bridge.addresses]
 
 
+class SrtPart:
+    """The SRT server."""
+
+    name = "srt"
+
+    def __init__(self, bridge: SrtBridge) -> None:
+        self.bridge = bridge
+        self.is_up = False
+
+    async def start(self) -> None:
+        """Bind; raises OSError or PeerError if the address cannot be had."""
+        await self.bridge.start()
+        self.is_up = True
+
+    async def stop(self) -> None:
+        """End every session."""
+        self.is_up = False
+        await self.bridge.stop()
+
+
 class Named:
     """A part whose listener is named by its key when the address cannot be had."""
 
@@ -217,10 +239,17 @@ class Server:
             lambda: secrets.token_hex(8),
         )
         self.bus.subscribe(StreamStateChanged, self._hls.state_changed)
-        self._forwards = make_forwards(config, self.router, self.bus.emit)
+        srt_sessions = SrtSessions()
+        self._forwards = make_forwards(config, self.router, self.bus.emit, srt_sessions)
         self.bus.subscribe(StreamStateChanged, self._forwards.stream_changed)
         self.registry = StreamRegistry(
-            config, self.router, self.children, self.collector, self.bus.emit, self._forwards
+            config,
+            self.router,
+            self.children,
+            self.collector,
+            self.bus.emit,
+            self._forwards,
+            srt_sessions,
         )
         self.access = Access(config.access, self.bus.emit)
         self.admission.add(self.access)  # first: a banned address costs nobody anything
@@ -246,6 +275,11 @@ class Server:
             tls = server_tls(rtsp.tls, "listeners.rtsp.tls")
         options = rtsp_options(config, self.access.challenges)
         self._rtsp = RtspPart(RtspBridge(self.router, self.admission, self.bus.emit, options, tls))
+        srt = config.listeners.srt
+        options_of_srt = srt_options(config, self.registry.settings)
+        self._srt = SrtPart(
+            SrtBridge(self.router, self.admission, self.bus.emit, options_of_srt, srt_sessions)
+        )
         self._api = ApiServer(
             config.listeners.api.address,
             self.collector,
@@ -264,6 +298,7 @@ class Server:
                 Named(self._http, "listeners.http.address", http.address),
                 *([TlsPart(tls)] if tls is not None else []),
                 *([Named(self._rtsp, "listeners.rtsp", rtsp.address)] if rtsp.enabled else []),
+                *([Named(self._srt, "listeners.srt", srt.address)] if srt.enabled else []),
                 self.children,
                 self._sources,
             ],
@@ -302,6 +337,10 @@ class Server:
         self.collector.forwards = self._forwards.snapshot
         self.collector.rtsp_refusals = bridge.refusals
         self.collector.rtsp_connections = lambda: bridge.connections
+        srt = self._srt.bridge
+        self.collector.srt_refusals = srt.refusals
+        self.collector.srt_connections = lambda: srt.connections
+        self.collector.srt_statistics = srt.sessions.statistics
 
     @property
     def http_address(self) -> str:
@@ -333,6 +372,11 @@ class Server:
             *(
                 ListenerSnapshot(name=name, address=address, is_up=self._rtsp.is_up)
                 for name, address in zip(("rtsp", "rtsps"), self._rtsp.bound, strict=False)
+            ),
+            *(
+                [ListenerSnapshot(name="srt", address=_written(*srt), is_up=self._srt.is_up)]
+                if (srt := self._srt.bridge.address)[1]
+                else []
             ),
         )
 

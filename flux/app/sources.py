@@ -8,10 +8,19 @@ from config.patterns import fill_in
 from config.rtsp_target import RtspTarget
 from config.schema import Config, StreamSection
 from config.urls import ForwardUrl
-from flux.app.options import datagram_options, pull_options, push_options, retries
+from flux.app.options import (
+    datagram_options,
+    pull_options,
+    push_options,
+    retries,
+    srt_source_options,
+)
 from flux.bridges.rtp.figures import RtpFigures
 from flux.bridges.rtsp.pull import RtspSource
 from flux.bridges.rtsp.push import RtspPush
+from flux.bridges.srt.forward import SrtForward
+from flux.bridges.srt.sessions import SrtSessions
+from flux.bridges.srt.source import SrtSource
 from flux.bridges.udp.rtp import RtpSource
 from flux.bridges.udp.rtp_forward import RtpForward
 from flux.bridges.udp.ts import TsSource
@@ -46,7 +55,12 @@ class LineSource(Source, Protocol):
 
 
 def make_line_source(
-    name: str, section: StreamSection, config: Config, router: Router, say: Say
+    name: str,
+    section: StreamSection,
+    config: Config,
+    router: Router,
+    say: Say,
+    srt_sessions: SrtSessions,
 ) -> LineSource:
     """The source of a stream that comes from the network."""
     assert section.source is not None
@@ -56,6 +70,8 @@ def make_line_source(
             return RtpSource(name, url, section.sdp, router, say, datagram_options(config))
         case "udp":
             return TsSource(name, url, router, say, datagram_options(config))
+        case "srt":
+            return SrtSource(name, url, router, say, srt_source_options(config), srt_sessions)
         case _:
             options = pull_options(config, section)
             return RtspSource(name, url, router, say, options, retries(config))
@@ -69,7 +85,9 @@ def make_worker_source(
     return WorkerSource(name, command_for(section.source.reveal()), router, children, say)
 
 
-def make_forwards(config: Config, router: Router, emit: Emit) -> Forwards:
+def make_forwards(
+    config: Config, router: Router, emit: Emit, srt_sessions: SrtSessions
+) -> Forwards:
     """What sends streams to other hosts."""
 
     def push(name: str, url: str, on_state: OnState) -> Forward:
@@ -84,10 +102,13 @@ def make_forwards(config: Config, router: Router, emit: Emit) -> Forwards:
     def rtp(name: str, url: str, on_state: OnState) -> Forward:
         return RtpForward(name, url, on_state, emit)
 
+    def srt(name: str, url: str, on_state: OnState) -> Forward:
+        return SrtForward(name, url, on_state, srt_sessions)
+
     return Forwards(
         router,
         emit,
-        {"rtp": rtp, "udp": TsForward, "rtsp": push, "rtsps": push},
+        {"rtp": rtp, "udp": TsForward, "rtsp": push, "rtsps": push, "srt": srt},
         retry_first=config.forwarding.retry_first,
         retry_longest=config.forwarding.retry_longest,
     )

@@ -12,6 +12,7 @@ from config.urls import SourceUrl
 from flux.app.options import stream_options
 from flux.app.sources import LineSource, make_line_source, make_worker_source, targets_of
 from flux.base.errors import PeerError
+from flux.bridges.srt.sessions import SrtSessions
 from flux.core.children import Children
 from flux.core.forwarding import Forwards
 from flux.telemetry.collect import Collector
@@ -42,6 +43,7 @@ class StreamRegistry:
         collector: Collector,
         emit: Callable[[object], None],
         forwards: Forwards,
+        srt_sessions: SrtSessions,
     ) -> None:
         self._config = config
         self._router = router
@@ -49,6 +51,7 @@ class StreamRegistry:
         self._collector = collector
         self._emit = emit
         self._forwards = forwards
+        self._srt_sessions = srt_sessions
         self._entries: dict[str, _Entry] = {}
         self._versions: Counter[str] = Counter()
         self._idle_since: dict[str, float] = {}  # of streams that patterns made
@@ -114,6 +117,16 @@ class StreamRegistry:
         """What a stream was declared with."""
         entry = self._entries.get(name)
         return entry.section if entry is not None else None
+
+    def settings(self, name: str) -> StreamSection | None:
+        """What stands for a name: its declaration, or the first pattern that it matches."""
+        entry = self._entries.get(name)
+        if entry is not None:
+            return entry.section
+        matches = (
+            section for pattern, section in self._patterns if pattern.match(name) is not None
+        )
+        return next(matches, None)
 
     def version(self, name: str) -> int:
         """Grows with each change, also over deletion."""
@@ -227,7 +240,9 @@ class StreamRegistry:
         self._told[name] = told
         if section.source.scheme == "testcard":
             return make_worker_source(name, section, self._router, self._children, told.say)
-        source = make_line_source(name, section, self._config, self._router, told.say)
+        source = make_line_source(
+            name, section, self._config, self._router, told.say, self._srt_sessions
+        )
         told.line = source
         self._lines[name] = source
         self._collector.rtp_sources[name] = source.figures

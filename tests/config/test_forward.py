@@ -27,7 +27,7 @@ def test_one_target_many_or_none() -> None:
         (["udp://h:1", "udp://h:1"], "each target once"),
         ([f"udp://h:{port}" for port in range(1, 34)], "at most 32"),
         (["testcard:"], "no target"),
-        (["srt://h:1"], "not supported yet"),
+        (["whip://h:1"], "not supported yet"),
         (["gopher://h"], "not a known scheme"),
         ([7], "expected the URL of a target"),
         ({"udp://h:1": 2}, "tuple"),

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from config.schema import StreamSection
-from config.urls import SourceUrl, hide_credentials, hide_in_text, show_value
+from config.urls import ForwardUrl, SourceUrl, hide_credentials, hide_in_text, show_value
 
 WORD = st.text("abcXYZ019-._~!$&'()*+,;=%/@:", min_size=1, max_size=12)
 
@@ -56,12 +56,25 @@ def test_a_source_url_shows_itself_without_credentials() -> None:
     assert stream != StreamSection(source=SourceUrl.parse("rtsp://admin:other@cam/1"))
 
 
+@pytest.mark.parametrize("stream_id", ["publish:cam:admin:hunter2", "#!::r=cam,u=admin,s=hunter2"])
+def test_secrets_of_srt_are_not_shown(stream_id: str) -> None:
+    text = f"srt://host:9000?streamid={stream_id}&passphrase=hunter2-hunter2&latency=200"
+    for url in (SourceUrl.parse(text), ForwardUrl.parse(text)):
+        assert url.reveal() == text
+        assert str(url) == "srt://host:9000?streamid=***&passphrase=***&latency=200"
+        assert "hunter2" not in repr(url)
+    assert "hunter2" not in hide_in_text(f"cannot call {text} now")
+
+
 @pytest.mark.parametrize(
     ("url", "word"),
     [
+        ("srt://user:password@h:9000", "streamid"),
+        ("srt://h", "port"),
+        ("srt://h:9000?latency=200ms", "milliseconds"),
         ("cam1", "expected a source URL"),
         ("rtmp://h/x", "not supported yet"),
-        ("srt://h:1", "not supported yet"),
+        ("whip://h:1", "not supported yet"),
         ("gopher://h", "not a known scheme"),
         ("rtsp:/h/x", "no host"),
         ("rtsp://", "no host"),

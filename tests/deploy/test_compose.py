@@ -52,8 +52,14 @@ def test_the_ports_are_those_of_the_configuration() -> None:
     config = load_file(ROOT / source)
     listeners = config.listeners
     http, rtsp = listeners.http.address.port, listeners.rtsp.address.port
+    srt = listeners.srt.address.port
     pair = f"{listeners.rtsp.rtp_address.port}-{listeners.rtsp.rtcp_address.port}"
-    assert flux["ports"] == [f"{http}:{http}", f"{rtsp}:{rtsp}", f"{pair}:{pair}/udp"]
+    assert flux["ports"] == [
+        f"{http}:{http}",
+        f"{rtsp}:{rtsp}",
+        f"{pair}:{pair}/udp",
+        f"{srt}:{srt}/udp",
+    ]
 
 
 def test_flux_has_time_to_stop() -> None:

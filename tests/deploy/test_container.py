@@ -118,6 +118,7 @@ def test_signals_ports_and_health() -> None:
         f"{config.listeners.rtsp.address.port}/tcp",
         f"{config.listeners.rtsp.rtp_address.port}/udp",
         f"{config.listeners.rtsp.rtcp_address.port}/udp",
+        f"{config.listeners.srt.address.port}/udp",
     ]
     (health,) = [command for command in FINAL if command.cmd.upper() == "HEALTHCHECK"]
     assert health.value == ("CMD", "flux", "healthcheck")

@@ -21,6 +21,7 @@ from config.sources.file import load_bytes
 from flux.api import models
 from flux.api.routes import Api
 from flux.app.streams import StreamRegistry
+from flux.bridges.srt.sessions import SrtSessions
 from flux.cli import app
 from flux.core.bus import Bus
 from flux.core.children import Children
@@ -100,7 +101,8 @@ def routes() -> set[str]:
     router = Router(bus.emit)
     collector = Collector(router, bus, LoopLag())
     forwards = Forwards(router, bus.emit, {})
-    registry = StreamRegistry(Config(), router, Children(bus.emit), collector, bus.emit, forwards)
+    children, sessions = Children(bus.emit), SrtSessions()
+    registry = StreamRegistry(Config(), router, children, collector, bus.emit, forwards, sessions)
     paths = [route.path for route in Api(collector, registry, bus).routes()]
     return {re.sub(r"\{(\w+):[^}]*\}", r"{\1}", path) for path in paths}
 

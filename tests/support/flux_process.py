@@ -1,6 +1,7 @@
 """A real `flux run` in its own process, with its API at hand."""
 
 import json
+import socket
 import sys
 import time
 import urllib.error
@@ -37,6 +38,7 @@ class FluxProcess:
         rtsp: Mapping[str, object] | None = None,
     ) -> None:
         self.http_port, self.api_port, self.rtsp_port = (free_port() for _ in range(3))
+        self.srt_port = free_port(socket.SOCK_DGRAM)
         listeners: dict[str, dict[str, object]] = {
             "http": {"address": f"127.0.0.1:{self.http_port}"},
             "api": {"address": f"127.0.0.1:{self.api_port}"},
@@ -46,6 +48,7 @@ class FluxProcess:
                 "rtcp_address": "127.0.0.1:0",
                 **(rtsp or {}),
             },
+            "srt": {"address": f"127.0.0.1:{self.srt_port}"},
         }
         config = {"listeners": listeners, "streams": dict(streams or {}), **(settings or {})}
         file = folder / f"flux-{self.api_port}.yaml"
@@ -89,6 +92,10 @@ class FluxProcess:
     def rtsp(self, name: str) -> str:
         """Where a stream plays, and is published, over RTSP."""
         return f"rtsp://127.0.0.1:{self.rtsp_port}/{name}"
+
+    def srt(self, stream_id: str) -> str:
+        """Where a stream is read, and published, over SRT: `read:NAME`, `publish:NAME`."""
+        return f"srt://127.0.0.1:{self.srt_port}?streamid={stream_id}"
 
     def get(self, path: str) -> tuple[int, bytes]:
         """Status and body of a path of the API port."""

@@ -8,6 +8,7 @@ import pytest
 
 from config.schema import Config, StreamSection
 from flux.app.sources import make_forwards, targets_of
+from flux.bridges.srt.sessions import SrtSessions
 from media.codecs.g711 import G711Parameters
 from media.router import Router
 from media.stream import StreamOptions
@@ -26,7 +27,7 @@ async def test_an_rtsp_target_with_settings(choice: str, tmp_path: Path) -> None
     context.load_cert_chain(own.certificate, own.key)
     is_secure = choice == "tcp"
     router = Router(lambda event: None)
-    forwards = make_forwards(Config(), router, lambda event: None)
+    forwards = make_forwards(Config(), router, lambda event: None, SrtSessions())
     stream = router.declare("cam", StreamOptions()).stream
     publisher = router.publish("cam", [AUDIO], now=0.0, origin="test")
     publisher.write(publisher.tracks[0], 0, (bytes(160),), 0.0)

@@ -13,6 +13,7 @@ from config.urls import SourceUrl
 from flux.app.streams import StreamRegistry
 from flux.base.errors import PeerError
 from flux.bridges.rtsp.pull import RtspSource
+from flux.bridges.srt.sessions import SrtSessions
 from flux.core.bus import Bus
 from flux.core.children import Children
 from flux.core.forwarding import Forwards
@@ -67,6 +68,7 @@ class House:
             self.collector,
             bus.emit,
             Forwards(self.router, bus.emit, {}),
+            SrtSessions(),
         )
 
     def is_at_rest(self, name: str) -> bool:
@@ -214,6 +216,7 @@ async def test_names_that_are_none_make_no_streams_and_their_number_is_bounded()
         Collector(router, bus, LoopLag()),
         events.append,
         Forwards(router, events.append, {}),
+        SrtSessions(),
     )
     assert [router.lookup(name) for name in ("", "../x", "a//b", "_/x")] == [None] * 4
     assert [router.lookup(f"n{n}") is not None for n in range(5)] == [True] * 3 + [False] * 2
