@@ -49,6 +49,12 @@ def _rtsp(url: str, options: ProbeOptions) -> Probe:
     return RtspProbe(url, options)
 
 
+def _srt(url: str, options: ProbeOptions) -> Probe:
+    from flux.cli.probe.srt import SrtProbe
+
+    return SrtProbe(url, options)
+
+
 def _http(url: str, options: ProbeOptions) -> Probe:
     from flux.cli.probe.http import HttpProbe
 
@@ -58,6 +64,7 @@ def _http(url: str, options: ProbeOptions) -> Probe:
 PROBES: dict[str, Callable[[str, ProbeOptions], Probe]] = {
     "rtsp": _rtsp,
     "rtsps": _rtsp,
+    "srt": _srt,
     "http": _http,
     "https": _http,
 }
