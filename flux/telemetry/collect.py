@@ -29,6 +29,7 @@ from media.events import ReaderJoined
 from media.link import Linked, LinkFigures
 from media.parameters import AudioParameters, VideoParameters
 from media.router import Router
+from media.source import Declared
 from media.stream import State, Stream, TrackInput
 
 JOIN_BOUNDS = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)  # seconds
@@ -124,7 +125,7 @@ class Collector:
                         user_agent=publisher.user_agent,
                         since=publisher.since,
                         link=publisher.link() if publisher.link is not None else None,
-                        state=declared.status.state if declared is not None else "",
+                        state=_publisher_state(declared),
                         received_bytes=stream.received_bytes,
                     )
                 )
@@ -242,6 +243,12 @@ def _rtp(figures: RtpCounters) -> RtpSnapshot:
         reordered=figures.reordered,
         jitter=figures.jitter,
     )
+
+
+def _publisher_state(declared: Declared | None) -> str:
+    """What its source says; who came by himself is there, and that is all."""
+    is_fetched = declared is not None and declared.status.kind
+    return declared.status.state if declared is not None and is_fetched else "running"
 
 
 def _no_statistics(_session: str, _is_clearing: bool) -> Mapping[str, object] | None:
