@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -31,6 +32,9 @@ LATE_REPORT = Fraction(
 )  # seconds that tracks are apart which were laid upon each other by their arrival
 SLEWED = Fraction(50, 1000)  # seconds that a track may be moved meanwhile: 5 ms a second
 LIMIT = 15.0  # until a cell must be done
+ATTEMPTS = 3
+PROBLEM = re.compile(r"^(?:video|audio): .*|^tracks are .*", re.MULTILINE)
+TOO_LITTLE = re.compile(r"were due$|the track is missing$|begins with nothing")
 MANGLED = 20  # units that a player may make of pieces
 REPORT_INTERVAL = 5.0  # seconds between sender reports
 WALL_SLEW = Fraction(1, 2000)  # by which FLUX moves its wall clock, of the time that passes
@@ -73,17 +77,15 @@ class Stage:
 
     def play(self, cell: Cell) -> str:
         """The client records a stream that runs."""
-        folder = self.folder / cell.name
-        folder.mkdir()
-        try:
-            return self.record(cell, folder)
-        except Wrong as error:
-            # GStreamer's player now and then does not use the first sender reports.
-            if cell.client != "gstreamer" or "apart" not in str(error):
-                raise
-        folder = self.folder / f"{cell.name}-again"
-        folder.mkdir()
-        return self.record(cell, folder)
+        for attempt in range(1, ATTEMPTS + 1):
+            folder = self.folder / f"{cell.name}-{attempt}"
+            folder.mkdir()
+            try:
+                return self.record(cell, folder)
+            except Wrong as error:
+                if attempt == ATTEMPTS or not is_chance(cell, str(error)):
+                    raise
+        raise AssertionError("unreachable")
 
     def record(self, cell: Cell, folder: Path) -> str:
         """Once."""
@@ -279,6 +281,15 @@ def stage(folder: Path, network: Network, seconds: float) -> Iterator[Stage]:
         for name in clips:
             flux.wait_until(partial(_is_ready, flux, name), f"{name} is ready")
         yield Stage(folder, seconds, network, clips, flux, puller, periods, tls_port, ports)
+
+
+def is_chance(cell: Cell, problems: str) -> bool:
+    """Whether the same client may do better when it is asked again."""
+    if cell.client == "gstreamer" and "apart" in problems:
+        return True  # its player now and then does not use the first sender reports
+    # One lost packet of a key frame costs a player that waits for the next one a whole GOP.
+    found = PROBLEM.findall(problems)
+    return cell.is_lossy and bool(found) and all(map(TOO_LITTLE.search, found))
 
 
 def rule_of(cell: Cell, minimum: dict[str, int], seconds: float) -> Rule:
