@@ -37,6 +37,7 @@ class Ac3Header:
     has_lfe: bool = False
     bsid: int = PLAIN_BSID
     bsmod: int = 0
+    bit_rate_code: int = 0  # frmsizecod without its last bit; of AC-3 alone
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,6 +48,7 @@ class Ac3Parameters(AudioParameters):
     has_lfe: bool = False
     bsid: int = PLAIN_BSID
     bsmod: int = 0
+    bit_rate_code: int = 0
 
     @classmethod
     def from_frame(cls, frame: bytes, clock_rate: int, version: int = 0) -> Self:
@@ -61,6 +63,7 @@ class Ac3Parameters(AudioParameters):
             has_lfe=header.has_lfe,
             bsid=header.bsid,
             bsmod=header.bsmod,
+            bit_rate_code=header.bit_rate_code,
         )
 
     def codec_string(self) -> str:
@@ -99,6 +102,7 @@ def parse_header(data: bytes, at: int = 0) -> Ac3Header:
         has_lfe=has_lfe,
         bsid=bsid,
         bsmod=bsmod,
+        bit_rate_code=size_code >> 1,
     )
 
 

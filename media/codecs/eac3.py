@@ -40,6 +40,7 @@ class Eac3Parameters(Ac3Parameters):
 
     bsid: int = MAX_BSID
     substreams: int = 1  # frames of an access unit
+    locations: int = 0  # of the first program's channels, as in chanmap
 
     @classmethod
     def from_frame(cls, frame: bytes, clock_rate: int, version: int = 0) -> Self:
@@ -64,6 +65,7 @@ class Eac3Parameters(Ac3Parameters):
             has_lfe=first.has_lfe,
             bsid=first.bsid,
             substreams=count,
+            locations=locations,
         )
 
     def codec_string(self) -> str:
