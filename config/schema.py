@@ -178,10 +178,12 @@ class FlvSection(Section):
 
 
 class HlsSection(Section):
-    """HLS with MPEG-TS segments in memory."""
+    """HLS with segments in memory."""
 
     mode: Literal["on_demand", "always"] = "on_demand"
     """Make segments only while somebody asks for them, or always."""
+    container: Literal["auto", "mpegts", "fmp4"] = "auto"
+    """What segments are: `auto` is MPEG-TS where it is as good as fragmented MP4 for all tracks."""
     segment_duration: Annotated[float, DurationIn("500ms", "1m")] = 1.0
     """Shortest segment; it ends at the first key frame after that."""
     segment_count: Annotated[int, Field(ge=3, le=100)] = 7

@@ -46,6 +46,7 @@ def hls_options(config: Config) -> HlsBridgeOptions:
     hls = config.hls
     return HlsBridgeOptions(
         segmenter=HlsOptions(
+            container=hls.container,
             segment_duration=hls.segment_duration,
             window_segments=hls.segment_count,
             max_segment_bytes=hls.segment_size,

@@ -1,15 +1,18 @@
 """What a segment is made of: the place where a segmenter meets a muxer.
 
-MPEG-TS needs neither an initialization section nor an end; both are here for containers that
-collect frames into fragments and describe their tracks once (EXT-X-MAP).
+MPEG-TS needs neither an initialization section nor an end. MP4 needs both: it collects frames into
+fragments and describes its tracks once (EXT-X-MAP).
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import ClassVar, Protocol
 
+from media.fmp4 import sample_entries
+from media.fmp4.muxer import FragmentMuxer
 from media.frame import Frame
 from media.mpegts import muxer as mpegts
-from media.track import Track
+from media.parameters import Parameters
+from media.track import H265, OPUS, Track
 
 
 class Container(Protocol):
@@ -19,6 +22,7 @@ class Container(Protocol):
     extension: ClassVar[str]
     content_type: ClassVar[str]
     version: ClassVar[int]  # EXT-X-VERSION that a playlist with such segments needs
+    has_initialization: ClassVar[bool]
 
     @staticmethod
     def carries(track: Track) -> bool:
@@ -30,14 +34,17 @@ class Container(Protocol):
     def initialization(self) -> bytes:
         """The section that comes before a segment; empty if the segments stand alone."""
 
-    def begin(self) -> None:
-        """The next frame starts a segment."""
+    def begin(self, parameters: Mapping[Track, Parameters | None]) -> None:
+        """The next frame starts a segment; these parameters hold."""
 
-    def encode(self, frame: Frame) -> bytes:
-        """The bytes that this frame adds."""
+    def encode(self, frame: Frame) -> bytes | None:
+        """The bytes that this frame adds now, maybe none; None: the segment has no place for it."""
 
-    def finish(self) -> bytes:
-        """The bytes that end the segment."""
+    def finish(self, following: Frame | None) -> bytes:
+        """The bytes that end the segment.
+
+        `following`: the frame that the next segment begins with, if that goes on where this ends.
+        """
 
 
 class TsContainer:
@@ -47,6 +54,7 @@ class TsContainer:
     extension: ClassVar[str] = "ts"
     content_type: ClassVar[str] = "video/mp2t"
     version: ClassVar[int] = 3  # decimal EXTINF
+    has_initialization: ClassVar[bool] = False
 
     def __init__(self, tracks: Sequence[Track]) -> None:
         self._muxer = mpegts.TsMuxer(tracks, tables_interval=0)
@@ -64,14 +72,90 @@ class TsContainer:
         """Nothing: the tables are in each segment."""
         return b""
 
-    def begin(self) -> None:
+    def begin(self, parameters: Mapping[Track, Parameters | None]) -> None:
         """Tables go before the next frame."""
+        del parameters
         self._muxer.request_tables()
 
-    def encode(self, frame: Frame) -> bytes:
+    def encode(self, frame: Frame) -> bytes | None:
         """The frame as transport packets."""
-        return self._muxer.encode(frame)
+        return self._muxer.encode(frame) or None
 
-    def finish(self) -> bytes:
+    def finish(self, following: Frame | None) -> bytes:
         """Nothing: each frame was written whole."""
+        del following
         return b""
+
+
+class Fmp4Container:
+    """Segments of one MP4 fragment each, with an initialization section; RFC 8216 section 3.3.
+
+    A track whose parameters are not known yet is left out until they are.
+    """
+
+    name: ClassVar[str] = "hls-fmp4"
+    extension: ClassVar[str] = "m4s"
+    content_type: ClassVar[str] = "video/mp4"
+    version: ClassVar[int] = 7  # EXT-X-MAP for what is not only I-frames: 6; as Apple's tools say
+    has_initialization: ClassVar[bool] = True
+
+    def __init__(self, tracks: Sequence[Track]) -> None:
+        self._tracks = tuple(tracks)
+        self._parameters: tuple[tuple[Track, Parameters], ...] = ()  # that the muxer was made with
+        self._muxer: FragmentMuxer | None = None
+        self._initialization = b""
+
+    @staticmethod
+    def carries(track: Track) -> bool:
+        """Whether there is a place for this track."""
+        return sample_entries.carries_track(track)
+
+    def set_tracks(self, tracks: Sequence[Track]) -> None:
+        """Carry these tracks from the next segment on."""
+        self._tracks = tuple(tracks)
+
+    def initialization(self) -> bytes:
+        """`ftyp` and `moov` of the segment that has begun."""
+        return self._initialization
+
+    def begin(self, parameters: Mapping[Track, Parameters | None]) -> None:
+        """Another muxer where the parameters are others."""
+        known = tuple(
+            (track, each) for track in self._tracks if (each := parameters.get(track)) is not None
+        )
+        if self._muxer is not None and known == self._parameters:
+            return
+        self._parameters = known
+        self._muxer = FragmentMuxer([track for track, _ in known])
+        for track, each in known:
+            self._muxer.set_parameters(track, each)
+        self._initialization = self._muxer.initialization()
+
+    def encode(self, frame: Frame) -> bytes | None:
+        """Nothing yet: the fragment is written when it is whole."""
+        if self._muxer is None or not frame.payload or frame.track not in self._muxer.tracks:
+            return None
+        self._muxer.add(frame)
+        return b""
+
+    def finish(self, following: Frame | None) -> bytes:
+        """The fragment."""
+        if self._muxer is None:
+            return b""
+        return self._muxer.finish() if following is None else self._muxer.cut(following)
+
+
+MPEGTS, FMP4, AUTO = "mpegts", "fmp4", "auto"
+_BETTER_IN_MP4 = frozenset({H265, OPUS})  # few players take these in transport streams
+
+
+def container_for(tracks: Sequence[Track], choice: str = AUTO) -> type[TsContainer | Fmp4Container]:
+    """The container of this name; `auto`: MPEG-TS where it is as good for all of the tracks."""
+    if choice == FMP4:
+        return Fmp4Container
+    is_better = any(
+        Fmp4Container.carries(track)
+        and (track.codec in _BETTER_IN_MP4 or not TsContainer.carries(track))
+        for track in tracks
+    )
+    return Fmp4Container if choice == AUTO and is_better else TsContainer

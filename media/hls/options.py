@@ -2,11 +2,14 @@
 
 from dataclasses import dataclass
 
+from media.hls.container import MPEGTS
+
 
 @dataclass(frozen=True, slots=True)
 class HlsOptions:
     """Sizes and times of one segmenter; times in seconds."""
 
+    container: str = MPEGTS  # or FMP4, or AUTO
     segment_duration: float = 2.0  # cut at the first key frame from here on
     window_segments: int = 7  # segments in the playlist; as many again stay for late requests
     max_segment_bytes: int = 50_000_000  # a segment that reaches this is cut where it stands

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from flux.base.units import NTP_SECOND, NTP_UNIX_OFFSET
-from media.hls.segment import Segment
+from media.hls.segment import Initialization, Segment
 from media.hls.window import Window
 
 CONTENT_TYPE = "application/vnd.apple.mpegurl"
@@ -78,7 +78,13 @@ def media_playlist(
         lines.append(f"#EXT-X-DISCONTINUITY-SEQUENCE:{window.discontinuity_sequence}")
     if is_independent:
         lines.append("#EXT-X-INDEPENDENT-SEGMENTS")
+    initialization: Initialization | None = None
     for segment in window.segments:
+        if segment.is_discontinuity:
+            lines.append("#EXT-X-DISCONTINUITY")
+        if segment.initialization is not initialization and segment.initialization is not None:
+            initialization = segment.initialization
+            lines.append(f'#EXT-X-MAP:URI="{initialization.name}{TOKEN_MARK}"')
         lines += _segment_lines(segment)
     if is_ended:
         lines.append("#EXT-X-ENDLIST")
@@ -95,8 +101,6 @@ def date_time(ntp: int) -> str:
 
 
 def _segment_lines(segment: Segment) -> list[str]:
-    lines = ["#EXT-X-DISCONTINUITY"] if segment.is_discontinuity else []
-    if segment.ntp:
-        lines.append(f"#EXT-X-PROGRAM-DATE-TIME:{date_time(segment.ntp)}")
+    lines = [f"#EXT-X-PROGRAM-DATE-TIME:{date_time(segment.ntp)}"] if segment.ntp else []
     lines += [f"#EXTINF:{segment.seconds:.5f},", segment.name + TOKEN_MARK]
     return lines

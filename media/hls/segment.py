@@ -6,6 +6,14 @@ TIME_HZ = 90_000  # of all times in this package
 
 
 @dataclass(frozen=True, slots=True)
+class Initialization:
+    """What a player must have before segments that name it (EXT-X-MAP); never changes."""
+
+    name: str  # unique for ever
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class Segment:
     """One whole media segment; never changes."""
 
@@ -17,6 +25,7 @@ class Segment:
     is_discontinuity: bool  # EXT-X-DISCONTINUITY goes before it
     is_independent: bool  # its first video frame is one that a decoder can start with
     video_frames: int
+    initialization: Initialization | None = None
 
     @property
     def seconds(self) -> float:
@@ -30,6 +39,7 @@ class SegmentBuilder:
     __slots__ = (
         "chunks",
         "end",
+        "initialization",
         "is_discontinuity",
         "is_independent",
         "ntp",
@@ -38,11 +48,18 @@ class SegmentBuilder:
         "video_frames",
     )
 
-    def __init__(self, start: int, ntp: int, is_discontinuity: bool) -> None:
+    def __init__(
+        self,
+        start: int,
+        ntp: int,
+        is_discontinuity: bool,
+        initialization: Initialization | None = None,
+    ) -> None:
         self.start = start  # DTS of the first frame
         self.end = start  # where the frames seen so far end
         self.ntp = ntp
         self.is_discontinuity = is_discontinuity
+        self.initialization = initialization
         self.is_independent = True
         self.chunks: list[bytes] = []
         self.size_bytes = 0
@@ -51,7 +68,11 @@ class SegmentBuilder:
     def add(self, data: bytes, end: int) -> None:
         """Append the bytes of a frame that lasts until `end`."""
         self.chunks.append(data)
-        self.size_bytes += len(data)
+        self.hold(len(data), end)
+
+    def hold(self, size_bytes: int, end: int) -> None:
+        """Count a frame whose bytes come later."""
+        self.size_bytes += size_bytes
         if end > self.end:
             self.end = end
 
@@ -66,4 +87,5 @@ class SegmentBuilder:
             is_discontinuity=self.is_discontinuity,
             is_independent=self.is_independent,
             video_frames=self.video_frames,
+            initialization=self.initialization,
         )

@@ -23,13 +23,14 @@ from media.hls.container import Container, TsContainer
 from media.hls.options import HlsOptions
 from media.hls.playlist import Playlist, media_playlist, multivariant_playlist
 from media.hls.rendition import Rendition
-from media.hls.segment import TIME_HZ, Segment, SegmentBuilder
+from media.hls.segment import TIME_HZ, Initialization, Segment, SegmentBuilder
 from media.hls.target import TargetDuration
 from media.hls.window import Window
 from media.parameters import Parameters
 from media.track import Kind, Track
 
 MEDIA_PLAYLIST_NAME = "media.m3u8"
+INITIALIZATION_EXTENSION = "mp4"
 EARLY = TIME_HZ // 20  # a key frame that jitters to this much before its time is in time
 SKEW = TIME_HZ * 49 // 100  # other tracks may run ahead of the video without forcing a cut
 
@@ -70,6 +71,7 @@ class Segmenter:
         self._lead: Track | None = None
         self._left_out: tuple[Track, ...] = ()
         self._open: SegmentBuilder | None = None
+        self._initialization: Initialization | None = None
         self._is_break_due = first_sequence > 0  # EXT-X-DISCONTINUITY before the next segment
         self._is_change_due = False  # parameters changed: a break at the next key frame
         self._waits_since: float | None = None  # for a key frame
@@ -106,17 +108,20 @@ class Segmenter:
             self._change_parameters(state, frame.parameters)
         if is_key and state.is_video:
             self._target.key_frame(dts)
-        self._cut_if_due(state, dts, is_key)
+        self._cut_if_due(frame, state, dts, is_key)
         segment = self._open or self._begin(frame, dts, is_key)
         state.step(dts)
         data = self._container.encode(frame)
-        if data:
+        if data is not None:
             if state.is_video:
                 if not (is_key or segment.video_frames):
                     segment.is_independent = False
                     self._target.starts_without_key()
                 segment.video_frames += 1
-            segment.add(data, dts + state.duration)
+            if data:
+                segment.add(data, dts + state.duration)
+            else:
+                segment.hold(frame.size_bytes, dts + state.duration)
             state.has_data = True
 
     def set_tracks(self, tracks: Sequence[Track]) -> None:
@@ -138,6 +143,7 @@ class Segmenter:
         self.is_ended = True
         self._playlists = None
         self._on_change(None)
+        self._on_change = _nobody  # its owner, which holds this one
 
     # -- playlists and segments out --------------------------------------------------------
 
@@ -192,8 +198,8 @@ class Segmenter:
             return True
         return self.ready_at is not None and now >= self.ready_at
 
-    def segment(self, name: str) -> Segment | None:
-        """The segment of this name, also for a while after it left the playlist."""
+    def segment(self, name: str) -> Segment | Initialization | None:
+        """What has this name in playlists, also for a while after it left them."""
         return self._window.find(name)
 
     def multivariant_playlist(self, token: str = "") -> bytes:
@@ -246,12 +252,13 @@ class Segmenter:
     def _change_parameters(self, state: "_TrackState", parameters: Parameters | None) -> None:
         if parameters is None:
             return
-        if state.parameters is not None and parameters != state.parameters:
+        is_news = state.parameters is not None or self._container.has_initialization
+        if is_news and parameters != state.parameters:
             self._is_change_due = self._open is not None or len(self._window) > 0
         state.parameters = parameters
         self._playlists = None
 
-    def _cut_if_due(self, state: "_TrackState", dts: int, is_key: bool) -> None:
+    def _cut_if_due(self, frame: Frame, state: "_TrackState", dts: int, is_key: bool) -> None:
         """Close the open segment if the frame at `dts` has to start a new one."""
         segment = self._open
         if segment is None:
@@ -275,21 +282,25 @@ class Segmenter:
             self._close(segment.end - segment.start)
             self._is_break_due = True
         else:
-            self._close(elapsed)
+            self._close(elapsed, None if is_key and self._is_change_due else frame)
 
     def _begin(self, frame: Frame, dts: int, is_key: bool) -> SegmentBuilder:
         is_break = self._is_break_due or (self._is_change_due and is_key)
-        self._open = segment = SegmentBuilder(dts, frame.ntp, is_break)
         self._is_break_due = False
         self._is_change_due = self._is_change_due and not is_key
-        self._container.begin()
+        self._container.begin({track: state.parameters for track, state in self._states.items()})
+        data = self._container.initialization()
+        if data and (self._initialization is None or self._initialization.data != data):
+            name = f"{self._prefix}-{self._window.next_sequence}.{INITIALIZATION_EXTENSION}"
+            self._initialization = Initialization(name, data)
+        self._open = segment = SegmentBuilder(dts, frame.ntp, is_break, self._initialization)
         return segment
 
-    def _close(self, duration: int) -> None:
+    def _close(self, duration: int, following: Frame | None = None) -> None:
         builder, self._open = self._open, None
         if builder is None:
             return
-        rest = self._container.finish()
+        rest = self._container.finish(following)
         if rest:
             builder.add(rest, builder.end)
         if not builder.chunks:

@@ -7,7 +7,7 @@ section 6.2.2), counted in media time, so that a client with the previous playli
 from collections import deque
 from collections.abc import Sequence
 
-from media.hls.segment import Segment
+from media.hls.segment import Initialization, Segment
 
 
 class Window:
@@ -18,6 +18,7 @@ class Window:
         self._listed: deque[Segment] = deque()
         self._removed: deque[tuple[int, Segment]] = deque()  # (media time of its end, segment)
         self._by_name: dict[str, Segment] = {}
+        self._initializations: dict[str, Initialization] = {}  # of segments that are kept
         self._elapsed = 0  # media time of all segments so far
         self._listed_duration = 0
         self.next_sequence = first_sequence
@@ -44,12 +45,15 @@ class Window:
     @property
     def size_bytes(self) -> int:
         """Bytes of all segments that are kept."""
-        return sum(len(segment.data) for segment in self._by_name.values())
+        media = sum(len(segment.data) for segment in self._by_name.values())
+        return media + sum(len(each.data) for each in self._initializations.values())
 
     def add(self, segment: Segment) -> None:
         """Append the next segment and let go of what nobody can ask for any more."""
         self._listed.append(segment)
         self._by_name[segment.name] = segment
+        if segment.initialization is not None:
+            self._initializations[segment.initialization.name] = segment.initialization
         self.next_sequence = segment.sequence + 1
         self._elapsed += segment.duration
         before = self._listed_duration  # of the last playlist with the segment that leaves now
@@ -63,8 +67,16 @@ class Window:
         while self._removed and (
             self._removed[0][0] <= self._elapsed or len(self._removed) > 2 * self._size
         ):
-            del self._by_name[self._removed.popleft()[1].name]
+            self._forget(self._removed.popleft()[1])
 
-    def find(self, name: str) -> Segment | None:
-        """The segment of this name, while it is kept."""
-        return self._by_name.get(name)
+    def find(self, name: str) -> Segment | Initialization | None:
+        """The segment of this name, or the initialization of some, while they are kept."""
+        return self._by_name.get(name) or self._initializations.get(name)
+
+    def _forget(self, segment: Segment) -> None:
+        del self._by_name[segment.name]
+        past = segment.initialization
+        if past is not None and not any(
+            each.initialization is past for each in self._by_name.values()
+        ):
+            del self._initializations[past.name]

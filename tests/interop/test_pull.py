@@ -41,16 +41,16 @@ def test_hls_holds_every_frame(
     expected = replace(frames.HLS, period=rig.camera.mounts[f"/{name}"].period)
     assert played.problems == []
     assert not any(segment.discontinuity for segment in played.segments)
-    frames.assert_same(clip.units_of(name), frames.read(played.body, "mpegts"), expected)
+    frames.assert_same(clip.units_of(name), frames.read(played.body, played.container), expected)
 
 
 @pytest.mark.parametrize("name", clip.CLIPS)
 def test_each_hls_segment_stands_alone(name: str, captured: dict[str, Captured]) -> None:
-    """PAT and PMT first, and a key frame, unless the playlist does not claim it."""
+    """Tables or EXT-X-MAP first, and a key frame, unless the playlist does not claim it."""
     played = captured[f"{name}-tcp"].hls.result()
     claimed = "#EXT-X-INDEPENDENT-SEGMENTS" in played.multivariant
     for segment in played.segments:
-        tracks = frames.read(segment.body, "mpegts")
+        tracks = frames.read(segment.whole, played.container)
         assert set(tracks) == set(clip.units_of(name))
         assert not claimed or is_key(tracks["video"])
         span = tracks["video"].seconds(

@@ -56,7 +56,14 @@ class Segment:
     duration: float
     discontinuity: bool
     date: str = ""
+    map_uri: str = ""
+    head: bytes = b""  # what EXT-X-MAP names
     body: bytes = b""
+
+    @property
+    def whole(self) -> bytes:
+        """What a player can do something with."""
+        return self.head + self.body
 
 
 @dataclass(slots=True)
@@ -71,8 +78,19 @@ class HlsCapture:
 
     @property
     def body(self) -> bytes:
-        """All segments in a row."""
-        return b"".join(segment.body for segment in self.segments)
+        """All segments in a row, with what they need before them."""
+        pieces, head = [], b""
+        for segment in self.segments:
+            if segment.head != head:
+                head = segment.head
+                pieces.append(head)
+            pieces.append(segment.body)
+        return b"".join(pieces)
+
+    @property
+    def container(self) -> str:
+        """FFmpeg's name of what the segments are."""
+        return "mp4" if self.segments and self.segments[0].head else "mpegts"
 
 
 def hls(url: str, seconds: float, *, from_start: bool = True) -> HlsCapture:
@@ -85,6 +103,7 @@ def hls(url: str, seconds: float, *, from_start: bool = True) -> HlsCapture:
     if variant is None or "#EXT-X-STREAM-INF" not in capture.multivariant:
         raise CaptureError(f"no variant in\n{capture.multivariant}")
     media_url = urljoin(url, variant)
+    heads: dict[str, bytes] = {}
     end = time.monotonic() + seconds
     while time.monotonic() < end and not capture.ended:
         playlist = text(media_url)
@@ -99,6 +118,10 @@ def hls(url: str, seconds: float, *, from_start: bool = True) -> HlsCapture:
             elif due is not None and segment.number > due:
                 capture.problems.append(f"segments {due} to {segment.number - 1} were missed")
             segment.body = fetch(urljoin(media_url, segment.uri))
+            if segment.map_uri:
+                if segment.map_uri not in heads:
+                    heads[segment.map_uri] = fetch(urljoin(media_url, segment.map_uri))
+                segment.head = heads[segment.map_uri]
             capture.segments.append(segment)
             due = segment.number + 1
             fresh += 1
@@ -119,7 +142,7 @@ def read_playlist(playlist: str, capture: HlsCapture) -> list[Segment]:
     capture.ended = "#EXT-X-ENDLIST" in playlist
     number = int(first[1]) if first else 0
     segments: list[Segment] = []
-    duration, broken, date = 0.0, False, ""
+    duration, broken, date, head = 0.0, False, "", ""
     for line in playlist.splitlines():
         if line.startswith("#EXTINF:"):
             duration = float(line[8:].split(",")[0])
@@ -129,8 +152,10 @@ def read_playlist(playlist: str, capture: HlsCapture) -> list[Segment]:
             broken = True
         elif line.startswith("#EXT-X-PROGRAM-DATE-TIME:"):
             date = line.partition(":")[2]
+        elif line.startswith("#EXT-X-MAP:"):
+            head = line.split('"')[1]
         elif line and line[0] != "#":
-            segments.append(Segment(number, line, duration, broken, date))
+            segments.append(Segment(number, line, duration, broken, date, head))
             number, broken = number + 1, False
     return segments
 

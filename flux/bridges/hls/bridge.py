@@ -6,6 +6,7 @@ thousands may wait for it: they are answered in slices.
 """
 
 import asyncio
+import re
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -27,7 +28,7 @@ from media.stream import Emit, State, Stream
 
 MULTIVARIANT_PLAYLIST_NAME = "index.m3u8"
 PLAYLISTS = (MULTIVARIANT_PLAYLIST_NAME, MEDIA_PLAYLIST_NAME)
-SEGMENT_SUFFIX = ".ts"
+SEGMENT_NAME = re.compile(r"\w+-\d+\.(?:ts|m4s|mp4)")  # what segmenters call theirs
 PLAYLIST_HEADERS = (
     *CORS,
     ("Content-Type", "application/vnd.apple.mpegurl"),
@@ -92,7 +93,7 @@ class HlsBridge:
             return False
         if last in PLAYLISTS:
             self._answer_playlist(name, last, request, connection)
-        elif last.endswith(SEGMENT_SUFFIX):
+        elif SEGMENT_NAME.fullmatch(last):
             self._answer_segment(name, last, request, connection)
         else:
             return False

@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 from flux.base.errors import PeerError
 from media.frame import Frame
+from media.hls.container import container_for
 from media.hls.options import HlsOptions
 from media.hls.segment import Segment
 from media.hls.segmenter import Segmenter
@@ -32,6 +33,7 @@ class HlsOutput:
             stream.tracks,
             options,
             prefix,
+            container=container_for(stream.tracks, options.container),
             on_change=self._segment_done,
             first_sequence=first[0],
             first_discontinuity=first[1],

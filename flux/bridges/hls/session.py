@@ -4,7 +4,7 @@ import time
 
 from flux.bridges.http.request import Request
 from media.events import ReaderClosed, ReaderJoined
-from media.hls.segment import Segment
+from media.hls.segment import Initialization, Segment
 from media.router import Lease
 from media.stream import Emit, Stream
 
@@ -40,15 +40,17 @@ class HlsSession:
         """Not known for a player that fetches: its buffer is its own."""
         return 0.0
 
-    def took(self, segment: Segment, now: float) -> None:
+    def took(self, segment: Segment | Initialization, now: float) -> None:
         """The player fetched a segment; what lies between this and its last one it missed."""
+        self.sent_bytes += len(segment.data)
+        if isinstance(segment, Initialization):
+            return
         if self._next_sequence is None:
             event = ReaderJoined(self.stream.name, PROTOCOL, self.id, now - self._began_at)
             self._emit(event)
         elif segment.sequence > self._next_sequence:
             self.dropped += segment.sequence - self._next_sequence
         self._next_sequence = segment.sequence + 1
-        self.sent_bytes += len(segment.data)
 
     def refusal(self) -> tuple[int, str]:
         """Status and reason for what is still asked for under this token after its end."""
