@@ -84,6 +84,21 @@ async def test_the_picture_moves_and_is_recent(
         assert page.problems == []
 
 
+async def test_segments_of_mp4_play_too(
+    browser: Browser, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    streams = {"demo": {"source": "testcard:", "on_demand": True}}
+    settings = {"limits": {"loop_lag": "5s"}, "hls": {"container": "fmp4"}}
+    with FluxProcess(tmp_path_factory.mktemp("fmp4"), streams, settings) as flux:
+        async with tab(browser, DESKTOP, "dark") as page:
+            await page.open(f"http://127.0.0.1:{flux.http_port}/demo/?protocol=hls")
+            shots = await watch(page, SHORT)
+            assert len(shots) >= 0.9 * RATE * SHORT
+            assert figures(shots)["latency_worst"] < LIMITS["hls"]
+            assert not await page.page.locator("#notice").is_visible()
+            assert page.problems == []
+
+
 async def test_the_page_chooses_flv_and_one_may_choose_otherwise(
     browser: Browser, rig: PlayerRig
 ) -> None:
