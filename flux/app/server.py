@@ -18,6 +18,7 @@ from flux.bridges.hls.bridge import HlsBridge
 from flux.bridges.http.feeds import FeedBridgeOptions
 from flux.bridges.http.server import HttpLimits, HttpServer, MediaHandler
 from flux.bridges.httpflv import http_flv
+from flux.bridges.httpts import http_ts
 from flux.bridges.player.bridge import PlayerBridge, PlayerOptions
 from flux.bridges.rtsp.server import RtspBridge
 from flux.bridges.snapshot.bridge import SnapshotBridge
@@ -313,6 +314,7 @@ class Server:
         handlers: list[MediaHandler] = [
             http_flv(self.router, self.admission, self.bus.emit, feed_bridge),
             self._hls,
+            http_ts(self.router, self.admission, self.bus.emit, feed_bridge),
             self._snapshots,
         ]
         if config.player.enabled:

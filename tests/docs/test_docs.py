@@ -43,7 +43,7 @@ CODE = [p for room in ("flux", "protocols", "media", "config") for p in (ROOT / 
 SLUG = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)+")
 METRIC = re.compile(r"\bflux_[a-z0-9_]+")
 STATUS_REASON = re.compile(r"rtsp-(\d{3}|\dxx)")
-MEDIA_PATH = re.compile(r"/[\w/]+(\.flv|/index\.m3u8)")
+MEDIA_PATH = re.compile(r"/[\w/]+(\.flv|\.ts|/index\.m3u8)")
 # Programs that are not ours.
 OTHERS = frozenset(
     {"curl", "ffmpeg", "ffplay", "gst-launch-1.0", "openssl", "sysctl", "ulimit", "vlc"}

@@ -18,10 +18,10 @@ NOBODY = 65534  # VLC refuses to run as root
 FFMPEG_ENV = {"SDL_VIDEODRIVER": "dummy", "SDL_AUDIODRIVER": "dummy"}
 
 
-@pytest.fixture(params=["flv", "hls"])
+@pytest.fixture(params=["flv", "hls", "ts"])
 def url(request: pytest.FixtureRequest, live: FluxProcess) -> str:
     """The stream in each output."""
-    return live.flv("bunny") if request.param == "flv" else live.hls("bunny")
+    return {"flv": live.flv, "hls": live.hls, "ts": live.ts}[request.param]("bunny")
 
 
 def run(command: list[str], folder: Path, limit: float = 60.0) -> subprocess.CompletedProcess[str]:

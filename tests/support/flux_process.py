@@ -85,6 +85,10 @@ class FluxProcess:
         """Where a stream plays as HTTP-FLV."""
         return f"http://127.0.0.1:{self.http_port}/{name}.flv{query}"
 
+    def ts(self, name: str) -> str:
+        """Where a stream plays as MPEG-TS over HTTP."""
+        return f"http://127.0.0.1:{self.http_port}/{name}.ts"
+
     def hls(self, name: str) -> str:
         """Where a stream plays as HLS."""
         return f"http://127.0.0.1:{self.http_port}/{name}/index.m3u8"

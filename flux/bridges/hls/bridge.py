@@ -93,7 +93,7 @@ class HlsBridge:
             return False
         if last in PLAYLISTS:
             self._answer_playlist(name, last, request, connection)
-        elif SEGMENT_NAME.fullmatch(last):
+        elif SEGMENT_NAME.fullmatch(last) and self._router.find(name) is not None:
             self._answer_segment(name, last, request, connection)
         else:
             return False

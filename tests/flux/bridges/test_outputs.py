@@ -9,6 +9,7 @@ from flux.bridges.hls.bridge import HlsBridge, HlsBridgeOptions
 from flux.bridges.http.feeds import FeedBridgeOptions
 from flux.bridges.http.server import HttpLimits, HttpServer
 from flux.bridges.httpflv import http_flv
+from flux.bridges.httpts import http_ts
 from flux.core.admission import AccessRequest, Admission, Answer, Verdict
 from media.codecs.g711 import G711Parameters
 from media.events import ReaderClosed, ReaderJoined, StreamStateChanged, TrackDropped
@@ -18,7 +19,7 @@ from media.publisher import Publisher
 from media.router import Router
 from media.stream import Stream, StreamOptions
 from media.track import PCMA, Kind, Track, TrackDescription
-from tests.support import clips, flv_check, hls_check
+from tests.support import clips, flv_check, frames, hls_check, ts_check
 
 BUNNY = clips.read(clips.BUNNY)
 TWICE = clips.looped(BUNNY, 2, 10_000)
@@ -67,7 +68,8 @@ class Rig:
             lambda: self.now,
         )
         flv = http_flv(self.router, self.admission, self.events.append, FeedBridgeOptions())
-        self.server = HttpServer([flv, self.hls], HttpLimits(), lambda: self.now)
+        ts = http_ts(self.router, self.admission, self.events.append, FeedBridgeOptions())
+        self.server = HttpServer([flv, self.hls, ts], HttpLimits(), lambda: self.now)
         self.port = 0
         self.publisher: Publisher | None = None
 
@@ -162,6 +164,52 @@ async def test_flv_readers_get_every_frame_and_a_proper_end() -> None:
     assert [event.protocol for event in joined] == ["http-flv"]
     assert [event.reason for event in closed] == ["test-over"]
     assert rig.stream.readers == {}
+
+
+async def test_ts_readers_get_every_frame_tables_first() -> None:
+    async with running() as rig:
+        rig.begin()
+        reader, writer = await rig.open("/live/cam.ts")
+        await rig.until_leased(1)
+        await rig.send(BUNNY)
+        rig.stream.end_outputs("test-over")
+        response = Response(await asyncio.wait_for(reader.read(), 10))
+        writer.close()
+    assert response.status == 200
+    assert response.headers["Content-Type"] == "video/mp2t"
+    report = ts_check.check(response.body, tables_within=0)
+    assert report.problems == []
+    got = frames.read(response.body, "mpegts")
+    assert frames.compare(frames.read(clips.BUNNY), got, frames.HLS) == []
+    closed = [event for event in rig.events if isinstance(event, ReaderClosed)]
+    assert [(event.protocol, event.reason) for event in closed] == [("http-ts", "test-over")]
+
+
+async def test_a_late_ts_reader_starts_at_a_key_frame() -> None:
+    async with running() as rig:
+        rig.begin()
+        await rig.send(BUNNY)
+        reader, writer = await rig.open("/live/cam.ts")
+        await rig.until_leased(1)
+        rig.stream.end_outputs("test-over")
+        body = Response(await reader.read()).body
+        writer.close()
+    assert ts_check.check(body, tables_within=0).problems == []
+    keys = [n for n, f in enumerate(BUNNY) if f.key and f.track.kind is Kind.VIDEO]
+    units = frames.read(body, "mpegts")["video"].units
+    assert len(units) == len(video(BUNNY[keys[-1] :]))
+
+
+async def test_names_that_look_like_segments_are_names() -> None:
+    """A stream of that name plays; below a stream it is a segment that is not there."""
+    async with running() as rig:
+        rig.begin()
+        rig.router.declare("cam-7", StreamOptions())
+        response = await rig.get("/nobody/cam-7.ts")
+        assert (response.status, response.text.strip()) == (404, "404 Not Found: stream-not-found")
+        response = await rig.get("/live/cam/run-7.ts")
+        assert (response.status, response.text.strip()) == (404, "404 Not Found: segment-not-found")
+        assert (await rig.get("/cam-7.ts", "HEAD")).status == 200
 
 
 async def test_a_late_flv_reader_starts_at_the_last_key_frame() -> None:
