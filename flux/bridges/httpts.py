@@ -6,6 +6,7 @@ from media.mpegts.format import TsFormat, carries_track
 from media.router import Router
 from media.stream import Emit
 
+
 class TsBody(TsFormat):
     """A transport stream whose readers begin in its past.
 
