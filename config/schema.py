@@ -184,6 +184,10 @@ class HlsSection(Section):
     """Make segments only while somebody asks for them, or always."""
     container: Literal["auto", "mpegts", "fmp4"] = "auto"
     """What segments are: `auto` is MPEG-TS where it is as good as fragmented MP4 for all tracks."""
+    low_latency: bool = False
+    """Low-Latency HLS: parts of segments and playlists that wait for them; segments are fMP4."""
+    part_duration: Annotated[float, DurationIn("50ms", "5s")] = 0.2
+    """How long parts are, or as many frames as come nearest to it."""
     segment_duration: Annotated[float, DurationIn("500ms", "1m")] = 1.0
     """Shortest segment; it ends at the first key frame after that."""
     segment_count: Annotated[int, Field(ge=3, le=100)] = 7

@@ -16,6 +16,8 @@ from urllib.parse import unquote
 
 MODES = ("caller", "listener", "rendezvous")
 GROUPS = ("", "broadcast", "backup")
+TRANSFER_TYPES = ("", "live", "file")
+CONGESTION = ("", "live", "file", "aimd")
 KEY_SIZES = (0, 16, 24, 32)
 MIN_PASSPHRASE_BYTES = 10
 MAX_PASSPHRASE_BYTES = 80
@@ -41,7 +43,10 @@ NUMBERS = {  # least, greatest
     "peerlatency": (0, MAX_LATENCY_MS),
     "maxbw": (-1, 10**11),
     "inputbw": (0, 10**11),
+    "mininputbw": (0, 10**11),
     "oheadbw": (5, 100),
+    "maxrexmitbw": (-1, 10**11),
+    "linger": (0, 3600),
     "lossmaxttl": (0, 1000),
     "mss": (576, 1500),
     "payloadsize": (188, 1456),
@@ -51,7 +56,10 @@ NUMBERS = {  # least, greatest
     "enforcedencryption": (0, 1),
     "weight": (0, 65_535),
 }
-TEXTS = ("mode", "streamid", "passphrase", "packetfilter", "localaddress", "group", "nodes")
+TEXTS = (
+    *("mode", "streamid", "passphrase", "packetfilter", "localaddress", "group", "nodes"),
+    *("transtype", "congestion"),
+)
 
 _HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9.])?|\[[0-9A-Fa-f:.]+(%25?[\w.-]+)?\]")
 _NUMBER = re.compile(r"-?\d{1,12}")
@@ -74,6 +82,8 @@ class SrtUrl:
     filter: str = ""
     group: str = ""  # broadcast, backup
     nodes: tuple[tuple[str, int], ...] = ()  # hosts and ports beside the first one
+    transfer_type: str = ""  # live, file
+    congestion: str = ""  # live, file, aimd
     numbers: dict[str, int] = field(default_factory=dict)
 
     def number(self, name: str) -> int | None:
@@ -119,6 +129,8 @@ class SrtUrl:
             options.get("packetfilter", ""),
             group,
             nodes,
+            options.get("transtype", ""),
+            options.get("congestion", ""),
             numbers,
         )
 
@@ -170,6 +182,11 @@ def _check_texts(options: dict[str, str], numbers: dict[str, int]) -> None:
     if len(stream_id.encode()) > MAX_STREAM_ID_BYTES or not stream_id.isprintable():
         raise ValueError(f"expected a streamid of at most {MAX_STREAM_ID_BYTES} bytes")
     check_filter(options.get("packetfilter", ""))
+    for name, choices in (("transtype", TRANSFER_TYPES), ("congestion", CONGESTION)):
+        if options.get(name, "") not in choices:
+            raise ValueError(f"expected {name}={', '.join(choices[1:])}")
+    if options.get("transtype") == "file" and (options.get("group") or "packetfilter" in options):
+        raise ValueError("expected no group and no packetfilter with transtype=file")
 
 
 def check_filter(text: str) -> str:

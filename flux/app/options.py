@@ -46,6 +46,8 @@ def hls_options(config: Config) -> HlsBridgeOptions:
     hls = config.hls
     return HlsBridgeOptions(
         segmenter=HlsOptions(
+            part_duration=hls.part_duration if hls.low_latency else 0.0,
+            ready_segments=1 if hls.low_latency else HlsOptions().ready_segments,
             container=hls.container,
             segment_duration=hls.segment_duration,
             window_segments=hls.segment_count,

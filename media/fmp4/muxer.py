@@ -2,7 +2,8 @@
 
 A sample's duration is the time to the next one of its track, so a frame is ready only when its
 successor is known: what is not ready waits for the next fragment. The caller cuts when the frame
-that begins the next fragment is there and names it; then all frames of its track are ready. So
+that begins the next fragment is there and names it; then all frames of its track are ready, and of
+other tracks those that begin before it. So
 `tfdt` of each fragment is exactly where the one before it ended, whatever the rates are.
 
 Times count from `origin_seconds` before the time zero of the tracks, which keeps decode times of
@@ -14,6 +15,7 @@ from collections.abc import Sequence
 from struct import Struct
 
 from flux.base.errors import WireError
+from flux.base.units import rescale
 from media.codecs.obu import with_size
 from media.fmp4.boxes import box, full_box
 from media.fmp4.sample_entries import sample_entry
@@ -76,10 +78,13 @@ class _Lane:
             return self.track.clock_rate * rate.frame_rate_den // rate.frame_rate_num
         return self.track.clock_rate // 25
 
-    def take(self, end: int | None, is_last: bool) -> tuple[int, bytes, list[bytes]] | None:
+    def take(
+        self, end: int | None, before: int | None, is_last: bool
+    ) -> tuple[int, bytes, list[bytes]] | None:
         """Decode time, `trun` entries and data of what is ready; None: nothing.
 
-        `end`: when the next frame is decoded, if it is known.
+        `end`: when the next frame is decoded, if it is known. `before`: what begins from there on
+        stays.
         """
         waiting = self.waiting
         if not waiting:
@@ -87,8 +92,11 @@ class _Lane:
         if end is None and is_last:
             end = waiting[-1][0] + self.nominal()
         if end is None:
-            ready, self.waiting = waiting[:-1], waiting[-1:]
-            end = waiting[-1][0]
+            count = len(waiting) - 1
+            while before is not None and count and waiting[count - 1][0] >= before:
+                count -= 1
+            ready, self.waiting = waiting[:count], waiting[count:]
+            end = waiting[count][0]
         else:
             ready, self.waiting = waiting, []
         if not ready:
@@ -144,8 +152,9 @@ class FragmentMuxer:
     def cut(self, following: Frame | None = None) -> bytes:
         """A fragment, `moof` and `mdat`, of what is ready; empty if nothing is.
 
-        `following`: the frame that begins the next fragment and is added after this; None: the
-        last frame of each track waits for the next fragment.
+        `following`: the frame that begins the next fragment and is added after this; frames of
+        other tracks that begin later stay, too. None: the last frame of each track waits for the
+        next fragment.
         """
         return self._fragment(following, is_last=False)
 
@@ -156,8 +165,12 @@ class FragmentMuxer:
     def _fragment(self, following: Frame | None, is_last: bool) -> bytes:
         runs: list[tuple[_Lane, int, bytes, list[bytes]]] = []
         for track, lane in self._lanes.items():
-            end = following.dts if following is not None and following.track is track else None
-            taken = lane.take(end, is_last)
+            end = before = None
+            if following is not None and following.track is track:
+                end = following.dts
+            elif following is not None:
+                before = rescale(following.dts, following.track.clock_rate, track.clock_rate)
+            taken = lane.take(end, before, is_last)
             if taken is not None:
                 runs.append((lane, *taken))
         if not runs:

@@ -40,6 +40,12 @@ class Container(Protocol):
     def encode(self, frame: Frame) -> bytes | None:
         """The bytes that this frame adds now, maybe none; None: the segment has no place for it."""
 
+    def part(self, following: Frame) -> bytes:
+        """The bytes that end a part of the segment, before the frame that the next one begins with.
+
+        Empty where a part of this kind is no more than its frames.
+        """
+
     def finish(self, following: Frame | None) -> bytes:
         """The bytes that end the segment.
 
@@ -80,6 +86,11 @@ class TsContainer:
     def encode(self, frame: Frame) -> bytes | None:
         """The frame as transport packets."""
         return self._muxer.encode(frame) or None
+
+    def part(self, following: Frame) -> bytes:
+        """Nothing: each frame was written whole."""
+        del following
+        return b""
 
     def finish(self, following: Frame | None) -> bytes:
         """Nothing: each frame was written whole."""
@@ -138,8 +149,12 @@ class Fmp4Container:
         self._muxer.add(frame)
         return b""
 
+    def part(self, following: Frame) -> bytes:
+        """A fragment."""
+        return self._muxer.cut(following) if self._muxer is not None else b""
+
     def finish(self, following: Frame | None) -> bytes:
-        """The fragment."""
+        """The last fragment, or the only one."""
         if self._muxer is None:
             return b""
         return self._muxer.finish() if following is None else self._muxer.cut(following)

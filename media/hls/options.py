@@ -9,6 +9,7 @@ from media.hls.container import MPEGTS
 class HlsOptions:
     """Sizes and times of one segmenter; times in seconds."""
 
+    part_duration: float = 0.0  # of low latency, which implies FMP4; 0: no parts
     container: str = MPEGTS  # or FMP4, or AUTO
     segment_duration: float = 2.0  # cut at the first key frame from here on
     window_segments: int = 7  # segments in the playlist; as many again stay for late requests

@@ -70,6 +70,10 @@ class SegmentBuilder:
         self.chunks.append(data)
         self.hold(len(data), end)
 
+    def write(self, data: bytes) -> None:
+        """Append the bytes of frames that were counted before."""
+        self.chunks.append(data)
+
     def hold(self, size_bytes: int, end: int) -> None:
         """Count a frame whose bytes come later."""
         self.size_bytes += size_bytes

@@ -20,8 +20,10 @@ from collections.abc import Callable, Iterable, Sequence
 from flux.base.units import rescale
 from media.frame import NO_TIME, Frame
 from media.hls.container import Container, TsContainer
+from media.hls.interleave import Interleaver
 from media.hls.options import HlsOptions
-from media.hls.playlist import Playlist, media_playlist, multivariant_playlist
+from media.hls.parts import LISTED_TARGETS, Part, PartList
+from media.hls.playlist import LowLatency, Playlist, media_playlist, multivariant_playlist
 from media.hls.rendition import Rendition
 from media.hls.segment import TIME_HZ, Initialization, Segment, SegmentBuilder
 from media.hls.target import TargetDuration
@@ -35,6 +37,10 @@ EARLY = TIME_HZ // 20  # a key frame that jitters to this much before its time i
 SKEW = TIME_HZ * 49 // 100  # other tracks may run ahead of the video without forcing a cut
 
 
+def _no_part() -> None:
+    """The same of parts."""
+
+
 def _nobody(_segment: Segment | None) -> None:
     """The listener of a segmenter that nobody listens to."""
 
@@ -43,7 +49,8 @@ class Segmenter:
     """One HLS output of one stream.
 
     `prefix` must be new for each run of a stream: it makes segment names unique for ever.
-    `on_change` hears of every finished segment, and of the end with None. A run under the same URL
+    `on_change` hears of every finished segment, and of the end with None, `on_part` of parts that
+    end no segment. A run under the same URL
     as an earlier one continues it with `first_sequence` and `first_discontinuity` from the earlier
     window's `next_sequence` and `next_discontinuity`.
     """
@@ -56,15 +63,20 @@ class Segmenter:
         *,
         container: Callable[[Sequence[Track]], Container] = TsContainer,
         on_change: Callable[[Segment | None], None] = _nobody,
+        on_part: Callable[[], None] = _no_part,
         first_sequence: int = 0,
         first_discontinuity: int = 0,
     ) -> None:
         self._options = options
         self._prefix = prefix
         self._on_change = on_change
+        self._on_part = on_part
         self._container = container(())
         self._window = Window(options.window_segments, first_sequence, first_discontinuity)
         self._target = TargetDuration(options.segment_duration, options.max_gop)
+        self._parts = PartList(options.part_duration) if options.part_duration else None
+        self._interleaver: Interleaver | None = None  # with parts
+        self._now = 0.0
         self._rendition = Rendition(MEDIA_PLAYLIST_NAME)
         self._wanted = max(1, round(options.segment_duration * TIME_HZ) - EARLY)
         self._states: dict[Track, _TrackState] = {}
@@ -77,7 +89,7 @@ class Segmenter:
         self._waits_since: float | None = None  # for a key frame
         self._needs_key = True
         self._started_at: float | None = None
-        self._playlists: tuple[Playlist, Playlist] | None = None
+        self._playlists: tuple[Playlist, Playlist, Playlist] | None = None
         self.is_ended = False
         self.dropped = 0  # frames that came while waiting for a key frame
         self._use_tracks(self._choose(tracks))
@@ -92,6 +104,20 @@ class Segmenter:
 
     def frame(self, frame: Frame, now: float) -> None:
         """Take the next frame of the stream; those of tracks left out are ignored."""
+        if self._interleaver is None:
+            self._take(frame, now)
+            return
+        self._now = now
+        for each in self._interleaver.push(frame):
+            self._take(each, now)
+
+    def _take_rest(self) -> None:
+        """Take what still waits for other tracks."""
+        if self._interleaver is not None:
+            for frame in self._interleaver.flush():
+                self._take(frame, self._now)
+
+    def _take(self, frame: Frame, now: float) -> None:
         state = self._states.get(frame.track)
         if state is None or self.is_ended:
             return
@@ -111,6 +137,11 @@ class Segmenter:
         self._cut_if_due(frame, state, dts, is_key)
         segment = self._open or self._begin(frame, dts, is_key)
         state.step(dts)
+        parts = self._parts
+        if parts is not None and state.is_lead:
+            if parts.is_due(dts, state.duration):
+                self._cut_part(segment, parts, frame, dts)
+            parts.frame(is_key=frame.key)
         data = self._container.encode(frame)
         if data is not None:
             if state.is_video:
@@ -128,6 +159,7 @@ class Segmenter:
         """Another set of tracks or codecs from the next frame on: a break, if any of it is ours."""
         chosen = self._choose(tracks)
         if tuple(chosen.values()) != self.tracks:
+            self._take_rest()
             self._break_timeline()
             self._waits_since = None
             self._use_tracks(chosen)
@@ -137,13 +169,14 @@ class Segmenter:
         """The stream is over: what is open becomes the last segment, the playlist is closed."""
         if self.is_ended:
             return
+        self._take_rest()
         if self._open is not None:
             self._close(self._open.end - self._open.start)
         self._target.finish()
         self.is_ended = True
         self._playlists = None
         self._on_change(None)
-        self._on_change = _nobody  # its owner, which holds this one
+        self._on_change, self._on_part = _nobody, _no_part  # their owner holds this one
 
     # -- playlists and segments out --------------------------------------------------------
 
@@ -200,15 +233,27 @@ class Segmenter:
 
     def segment(self, name: str) -> Segment | Initialization | None:
         """What has this name in playlists, also for a while after it left them."""
+        own = self._initialization  # named by parts before the window has a segment with it
+        if own is not None and own.name == name:
+            return own
         return self._window.find(name)
+
+    def part(self, name: str) -> Part | None:
+        """The part of this name, while it is kept."""
+        return self._parts.find(name) if self._parts is not None else None
+
+    @property
+    def parts(self) -> PartList | None:
+        """What blocking requests ask for; None without low latency."""
+        return self._parts
 
     def multivariant_playlist(self, token: str = "") -> bytes:
         """The playlist at the stream's own URL; call it when `is_ready`."""
         return self._render()[0].render(token)
 
-    def media_playlist(self, token: str = "") -> bytes:
-        """The playlist with the segments; call it when `is_ready`."""
-        return self._render()[1].render(token)
+    def media_playlist(self, token: str = "", *, may_skip: bool = False) -> bytes:
+        """The playlist with the segments, or a delta update of it; call it when `is_ready`."""
+        return self._render()[2 if may_skip else 1].render(token)
 
     # -- inside ----------------------------------------------------------------------------
 
@@ -224,6 +269,8 @@ class Segmenter:
         self._lead = chosen.get(Kind.VIDEO, chosen.get(Kind.AUDIO))
         self._states = {track: _TrackState(track, self._lead) for track in chosen.values()}
         self._container.set_tracks(tuple(self._states))
+        if self._parts is not None:
+            self._interleaver = Interleaver(self._lead)
         has_video = Kind.VIDEO in chosen
         self._needs_key = has_video
         self._target.use_tracks(has_video)
@@ -291,10 +338,22 @@ class Segmenter:
         self._container.begin({track: state.parameters for track, state in self._states.items()})
         data = self._container.initialization()
         if data and (self._initialization is None or self._initialization.data != data):
-            name = f"{self._prefix}-{self._window.next_sequence}.{INITIALIZATION_EXTENSION}"
+            name = f"{self._stem}.{INITIALIZATION_EXTENSION}"
             self._initialization = Initialization(name, data)
+        if self._parts is not None:
+            self._parts.begin(self._stem, self._window.next_sequence, dts)
         self._open = segment = SegmentBuilder(dts, frame.ntp, is_break, self._initialization)
         return segment
+
+    def _cut_part(
+        self, segment: SegmentBuilder, parts: PartList, following: Frame, dts: int
+    ) -> None:
+        data = self._container.part(following)
+        if data:
+            segment.write(data)
+            parts.add(data, dts)
+            self._playlists = None
+            self._on_part()
 
     def _close(self, duration: int, following: Frame | None = None) -> None:
         builder, self._open = self._open, None
@@ -302,12 +361,14 @@ class Segmenter:
             return
         rest = self._container.finish(following)
         if rest:
-            builder.add(rest, builder.end)
+            builder.write(rest)
+            if self._parts is not None:
+                self._parts.add(rest, builder.start + duration)
         if not builder.chunks:
             self._is_break_due = self._is_break_due or builder.is_discontinuity
             return
         sequence = self._window.next_sequence
-        name = f"{self._prefix}-{sequence}.{self._container.extension}"
+        name = f"{self._stem}.{self._container.extension}"
         # No segment may round to more than the target, wherever its frames say they end.
         duration = max(1, min(duration, self._target.limit + SKEW))
         segment = builder.build(name, sequence, duration)
@@ -315,12 +376,21 @@ class Segmenter:
         self._window.add(segment)
         target = max(self._target.seconds * TIME_HZ, self._wanted)
         self._rendition.add(segment, target)
+        if self._parts is not None:
+            self._parts.close(LISTED_TARGETS * target, self._stem)
         self._playlists = None
         self._on_change(segment)
 
-    def _render(self) -> tuple[Playlist, Playlist]:
+    @property
+    def _stem(self) -> str:
+        """What the next segment to be finished is called, without an extension."""
+        return f"{self._prefix}-{self._window.next_sequence}"
+
+    def _render(self) -> tuple[Playlist, Playlist, Playlist]:
         if self._playlists is None:
             self._target.freeze()
+            if self._parts is not None:
+                self._parts.freeze()
             version = self._container.version
             is_independent = self.is_independent
             present = [state.parameters for state in self._states.values() if state.has_data]
@@ -330,15 +400,27 @@ class Segmenter:
                     version=version,
                     is_independent=is_independent,
                 ),
-                media_playlist(
-                    self._window,
-                    target_duration=self._target.seconds,
-                    version=version,
-                    is_independent=is_independent,
-                    is_ended=self.is_ended,
-                ),
+                self._media_playlist(version, is_independent, may_skip=False),
+                self._media_playlist(version, is_independent, may_skip=True),
             )
         return self._playlists
+
+    def _media_playlist(self, version: int, is_independent: bool, *, may_skip: bool) -> Playlist:
+        low_latency = None
+        parts, target = self._parts, self._target.seconds
+        if parts is not None:
+            hint = "" if self.is_ended else parts.next_name
+            listed = parts.listed(target * TIME_HZ)
+            low_latency = LowLatency(parts.target_seconds, listed, self._open, parts.open, hint)
+        return media_playlist(
+            self._window,
+            target_duration=target,
+            version=version,
+            is_independent=is_independent,
+            is_ended=self.is_ended,
+            low_latency=low_latency,
+            may_skip=may_skip and parts is not None,
+        )
 
 
 class _TrackState:

@@ -13,7 +13,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import count
 
-from flux.base.errors import PeerError
+from flux.base.errors import PeerError, WireError
+from flux.bridges.hls.blocking import NO_WISH, Wish
 from flux.bridges.hls.output import OUTPUT_NAME, HlsOutput
 from flux.bridges.hls.session import PROTOCOL, HlsSession
 from flux.bridges.http.connection import HttpConnection
@@ -22,13 +23,13 @@ from flux.bridges.http.response import CORS
 from flux.core.admission import Admission, Verdict
 from media.events import StreamStateChanged
 from media.hls.options import HlsOptions
-from media.hls.segmenter import MEDIA_PLAYLIST_NAME
+from media.hls.segmenter import MEDIA_PLAYLIST_NAME, Segmenter
 from media.router import Router
 from media.stream import Emit, State, Stream
 
 MULTIVARIANT_PLAYLIST_NAME = "index.m3u8"
 PLAYLISTS = (MULTIVARIANT_PLAYLIST_NAME, MEDIA_PLAYLIST_NAME)
-SEGMENT_NAME = re.compile(r"\w+-\d+\.(?:ts|m4s|mp4)")  # what segmenters call theirs
+SEGMENT_NAME = re.compile(r"\w+-\d+(?:\.\d+)?\.(?:ts|m4s|mp4)")  # what segmenters call theirs
 PLAYLIST_HEADERS = (
     *CORS,
     ("Content-Type", "application/vnd.apple.mpegurl"),
@@ -55,8 +56,9 @@ class _Held:
 
     connection: HttpConnection
     session: HlsSession
-    playlist: str
+    name: str  # of a playlist, or of a part
     deadline: float
+    wish: Wish
 
 
 class HlsBridge:
@@ -108,7 +110,7 @@ class HlsBridge:
             connection.refuse(*session.refusal())
         elif session is not None and request.method != "HEAD":
             session.asked_at = request.arrived
-            self._answer_or_hold(session, playlist, connection, request.arrived)
+            self._answer_or_hold(session, playlist, request, connection)
         elif not is_stream_name(name):
             connection.refuse(404, "stream-not-found")
         elif request.method == "HEAD":
@@ -166,7 +168,7 @@ class HlsBridge:
                 return
             session = HlsSession(number, self._make_token(), stream, request, self._emit)
             if self._claim(session, connection):
-                self._answer_or_hold(session, playlist, connection, request.arrived)
+                self._answer_or_hold(session, playlist, request, connection)
 
         def lost(_reason: str) -> None:
             nonlocal has_left
@@ -193,9 +195,15 @@ class HlsBridge:
         return not session.closed
 
     def _answer_or_hold(
-        self, session: HlsSession, playlist: str, connection: HttpConnection, now: float
+        self, session: HlsSession, name: str, request: Request, connection: HttpConnection
     ) -> None:
-        held = _Held(connection, session, playlist, now + self._options.hold)
+        now = request.arrived
+        try:
+            wish = Wish.parse(request.query) if name == MEDIA_PLAYLIST_NAME else NO_WISH
+        except WireError as exc:
+            connection.refuse(400, exc.reason)
+            return
+        held = _Held(connection, session, name, now + self._options.hold, wish)
         if not self._try_answer(held, now):
             self._held.setdefault(session.stream, {})[held] = None
             connection.on_lost = lambda _reason: self._drop(held)
@@ -229,8 +237,14 @@ class HlsBridge:
         stream = self._router.find(name)
         outputs = (self._output(stream), self._ended.get(name)) if stream else ()
         for output in outputs:
-            segment = output.segmenter.segment(segment_name) if output is not None else None
-            if output is None or segment is None:
+            if output is None:
+                continue
+            parts = output.segmenter.parts
+            segment = output.segmenter.segment(segment_name) or output.segmenter.part(segment_name)
+            if segment is None:
+                if session is not None and parts is not None and segment_name == parts.next_name:
+                    self._answer_or_hold(session, segment_name, request, connection)
+                    return
                 continue
             if session is not None:
                 session.asked_at = request.arrived
@@ -321,14 +335,39 @@ class HlsBridge:
             output = self._ended.get(stream.name)
         if output is None or not output.segmenter.is_ready(now):
             return False
+        segmenter = output.segmenter
+        if held.name not in PLAYLISTS:
+            return self._try_part(held, segmenter, now)
+        try:
+            if not (segmenter.is_ended or held.wish.is_met(segmenter.parts)):
+                return False
+        except WireError as exc:
+            self._drop(held)
+            held.connection.refuse(400, exc.reason)
+            return True
         session.has_playlist = True
-        if held.playlist == MULTIVARIANT_PLAYLIST_NAME:
-            body = output.segmenter.multivariant_playlist(session.token)
+        if held.name == MULTIVARIANT_PLAYLIST_NAME:
+            body = segmenter.multivariant_playlist(session.token)
         else:
-            body = output.segmenter.media_playlist(session.token)
+            body = segmenter.media_playlist(session.token, may_skip=held.wish.may_skip)
         session.sent_bytes += len(body)
         self._drop(held)
         held.connection.respond(200, PLAYLIST_HEADERS, body)
+        return True
+
+    def _try_part(self, held: _Held, segmenter: Segmenter, now: float) -> bool:
+        """Answer the request for a part that was announced; False while it is in the making."""
+        part, parts = segmenter.part(held.name), segmenter.parts
+        is_coming = parts is not None and held.name == parts.next_name and not segmenter.is_ended
+        if part is None and is_coming:
+            return False
+        self._drop(held)
+        if part is None:
+            held.connection.refuse(404, "segment-not-found")
+            return True
+        held.session.took(part, now)
+        content_type = ("Content-Type", segmenter.content_type)
+        held.connection.respond(200, [*CORS, content_type, SEGMENT_CACHE], part.data)
         return True
 
     def _refuse_held(self, stream: Stream, reason: str, status: int) -> None:

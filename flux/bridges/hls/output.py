@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from flux.base.errors import PeerError
 from media.frame import Frame
-from media.hls.container import container_for
+from media.hls.container import FMP4, container_for
 from media.hls.options import HlsOptions
 from media.hls.segment import Segment
 from media.hls.segmenter import Segmenter
@@ -33,8 +33,11 @@ class HlsOutput:
             stream.tracks,
             options,
             prefix,
-            container=container_for(stream.tracks, options.container),
+            container=container_for(
+                stream.tracks, FMP4 if options.part_duration else options.container
+            ),
             on_change=self._segment_done,
+            on_part=self._part_done,
             first_sequence=first[0],
             first_discontinuity=first[1],
         )
@@ -73,6 +76,9 @@ class HlsOutput:
     def _note_left_out(self) -> None:
         for track in self.segmenter.left_out:
             self.stream.note_dropped_track(self.segmenter.name, track)
+
+    def _part_done(self) -> None:
+        self._on_change(self)
 
     def _segment_done(self, segment: Segment | None) -> None:
         del segment

@@ -4,6 +4,7 @@ import time
 
 from flux.bridges.http.request import Request
 from media.events import ReaderClosed, ReaderJoined
+from media.hls.parts import Part
 from media.hls.segment import Initialization, Segment
 from media.router import Lease
 from media.stream import Emit, Stream
@@ -33,6 +34,7 @@ class HlsSession:
         self.end_reason = ""
         self.has_playlist = False  # it has had one, so it may be told of the end
         self._began_at = now
+        self._has_media = False
         self._next_sequence: int | None = None
         self._emit = emit
 
@@ -40,17 +42,22 @@ class HlsSession:
         """Not known for a player that fetches: its buffer is its own."""
         return 0.0
 
-    def took(self, segment: Segment | Initialization, now: float) -> None:
+    def took(self, segment: Segment | Part | Initialization, now: float) -> None:
         """The player fetched a segment; what lies between this and its last one it missed."""
         self.sent_bytes += len(segment.data)
         if isinstance(segment, Initialization):
             return
-        if self._next_sequence is None:
+        if not self._has_media:
+            self._has_media = True
             event = ReaderJoined(self.stream.name, PROTOCOL, self.id, now - self._began_at)
             self._emit(event)
-        elif segment.sequence > self._next_sequence:
-            self.dropped += segment.sequence - self._next_sequence
-        self._next_sequence = segment.sequence + 1
+        if isinstance(segment, Segment):
+            due = self._next_sequence
+            if due is not None and segment.sequence > due:
+                self.dropped += segment.sequence - due
+            self._next_sequence = segment.sequence + 1
+        else:  # of a segment that it need not fetch
+            self._next_sequence = None
 
     def refusal(self) -> tuple[int, str]:
         """Status and reason for what is still asked for under this token after its end."""

@@ -49,7 +49,7 @@ class Response:
 
 
 class Rig:
-    def __init__(self, *, on_demand: bool, always: bool) -> None:
+    def __init__(self, *, on_demand: bool, always: bool, part_duration: float = 0.0) -> None:
         self.events: list[object] = []
         self.now = 1000.0
         self.router = Router(self.events.append)
@@ -57,7 +57,7 @@ class Rig:
         self.source = ScriptedSource()
         self.router.set_source("live/cam", self.source)
         tokens = count(1)
-        segmenter = HlsOptions(segment_duration=1.0, ready_wait=0.0)
+        segmenter = HlsOptions(segment_duration=1.0, ready_wait=0.0, part_duration=part_duration)
         self.admission = Admission(self.events.append)
         self.hls = HlsBridge(
             self.router,
@@ -128,8 +128,10 @@ class Rig:
 
 
 @asynccontextmanager
-async def running(*, on_demand: bool = False, always: bool = False) -> AsyncIterator[Rig]:
-    rig = Rig(on_demand=on_demand, always=always)
+async def running(
+    *, on_demand: bool = False, always: bool = False, part_duration: float = 0.0
+) -> AsyncIterator[Rig]:
+    rig = Rig(on_demand=on_demand, always=always, part_duration=part_duration)
     _, rig.port = await rig.server.start("127.0.0.1", 0)
     rig.router.start(rig.now)
     try:

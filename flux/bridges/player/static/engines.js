@@ -223,7 +223,10 @@ class HlsEngine extends Engine {
     return this.fail("media", data.error?.message ?? data.details);
   }
 
-  /** Settles HLS_BEHIND segments behind the newest moment: one step at the start, then slowly. */
+  /**
+   * Settles HLS_BEHIND segments behind the newest moment, with low latency as far as the playlist
+   * asks for: one step at the start, then slowly.
+   */
   steer() {
     const { media } = this;
     const details = this.hls?.latestLevelDetails;
@@ -234,19 +237,23 @@ class HlsEngine extends Engine {
     // otherwise is of a clock that is wrong.
     const { latency: toEnd } = this.hls;
     const latency = Math.min(Math.max(told, toEnd), toEnd + segment * 1.5);
-    const wanted = segment * Math.min(HLS_BEHIND + this.stalls * 0.25, HLS_BEHIND + 1);
+    const part = details.partTarget || 0;
+    const unit = part || segment;
+    const wanted = part
+      ? Math.max(details.partHoldBack, 3 * part) + part * (1 + Math.min(this.stalls, 5))
+      : segment * Math.min(HLS_BEHIND + this.stalls * 0.25, HLS_BEHIND + 1);
     const ahead = media.buffered.end(media.buffered.length - 1) - media.currentTime;
     const excess = latency - wanted;
     if (this.looks < START_LOOKS && media.readyState >= 3 && !media.seeking) {
       this.looks += 1; // the buffer fills meanwhile
-      if (excess > 0.3 && ahead - excess > segment * 0.8) {
+      if (excess > 0.3 && ahead - excess > unit * 0.8) {
         this.looks = START_LOOKS;
         media.currentTime += excess;
         return;
       }
     }
-    const isBehind = excess > (media.playbackRate > 1 ? 0 : segment * 0.15);
-    const rate = isBehind && ahead > segment * 0.6 ? 1.06 : 1;
+    const isBehind = excess > (media.playbackRate > 1 ? 0 : unit * (part ? 0.5 : 0.15));
+    const rate = isBehind && ahead > unit * 0.6 ? 1.06 : 1;
     if (media.playbackRate !== rate) media.playbackRate = rate;
   }
 
