@@ -69,3 +69,5 @@ class SrtStreamSection(Section):
     """Publishers must encrypt with it; empty: they must not; null: as the server has it."""
     read_passphrase: Passphrase | None = None
     """Readers must know it; empty: in the clear; null: as the server has it."""
+    congestion: Literal["live", "aimd"] = "live"
+    """How readers are sent to: `live` as the stream comes, `aimd` as fast as the line bears it."""

@@ -219,6 +219,7 @@ class Feed:
         ending = Ending((*self._in_step, *self._apart), self._log, reason)
         self._in_step, self._apart, self._job = {}, {}, None
         self._log = ChunkLog(0.0, 0)
+        self._on_skip = _nobody
         self._end_some(ending)
 
     def _end_some(self, ending: Ending) -> None:
@@ -424,3 +425,7 @@ class Feed:
 
     def _low_mark_bytes(self) -> float:
         return max(65536.0, self._options.low_mark * self._rate.value)
+
+
+def _nobody(reader: FeedReader, lag: float, chunks: int) -> None:
+    """The owner of a closed feed, which holds it, hears no more."""

@@ -45,8 +45,14 @@ class Lease:
         """Give the claim back; an on-demand source ends some time after the last one."""
         if not self.closed:
             self.closed = True
-            self.waiting = False
+            if self.waiting:
+                self.settle()
             self.router.give_back(self)
+
+    def settle(self) -> None:
+        """It is told nothing any more, and lets go of those who wanted to hear."""
+        self.waiting = False
+        self.on_ready, self.on_failed = _nobody_waits, _nobody_fails
 
 
 @dataclass(slots=True)
@@ -303,6 +309,7 @@ class Router:
             self._emit(ReaderFailed(entry.stream.name, fault_of(error)))
             self._tell_failed(entry, lease, "internal-error", 500)
             lease.close()
+        lease.settle()
 
     def _tell_failed(self, entry: _Entry, lease: Lease, reason: str, status: int) -> None:
         lease.waiting = False
@@ -312,6 +319,7 @@ class Router:
         except Exception as error:  # see _tell_ready
             self._emit(ReaderFailed(entry.stream.name, fault_of(error)))
             lease.close()
+        lease.settle()
 
     def _start_source(self, declared: Declared, now: float) -> None:
         if declared.running or declared.source is None:
@@ -426,6 +434,14 @@ class Router:
                 self._stop_source(entry.declared, "server-stopping", now)
             if entry.stream.state is not State.CLOSED:
                 entry.stream.enter(State.CLOSED, now, "server-stopping")
+
+
+def _nobody_waits(stream: Stream) -> None:
+    """Of a lease that was told already, or given back."""
+
+
+def _nobody_fails(reason: str, status: int) -> None:
+    """As above."""
 
 
 def _resolve_nothing(name: str) -> bool:

@@ -117,6 +117,10 @@ def srt_options(
             (srt.read_passphrase if read is None else read).get_secret_value(),
         )
 
+    def is_adaptive(name: str) -> bool:
+        section = section_of(name)
+        return section is not None and section.srt.congestion == "aimd"
+
     return SrtBridgeOptions(
         host=listener.address.host,
         port=listener.address.port,
@@ -127,8 +131,10 @@ def srt_options(
         media_timeout=config.publishers.media_timeout,
         idle_timeout=srt.idle_timeout,
         max_sessions=srt.max_sessions,
+        connections_per_address=config.limits.connections_per_address,
         receive_buffer_bytes=srt.receive_buffer,
         passphrases_of=passphrases_of,
+        is_adaptive=is_adaptive,
     )
 
 

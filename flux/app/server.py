@@ -267,20 +267,16 @@ class Server:
         self.collector.hooks = hooks.status
         if hooks.gate is not None:
             self.admission.add(hooks.gate)
-        http = config.listeners.http
+        http = config.listeners.http.address
         self.http_server = self._make_http(config)
-        self._http = HttpPart(self.http_server, http.address.host, http.address.port)
-        rtsp = config.listeners.rtsp
+        self._http = HttpPart(self.http_server, http.host, http.port)
+        rtsp, srt = config.listeners.rtsp, config.listeners.srt
         tls = None
         if rtsp.enabled and rtsp.tls_address is not None:
             tls = server_tls(rtsp.tls, "listeners.rtsp.tls")
         options = rtsp_options(config, self.access.challenges)
         self._rtsp = RtspPart(RtspBridge(self.router, self.admission, self.bus.emit, options, tls))
-        srt = config.listeners.srt
-        options_of_srt = srt_options(config, self.registry.settings)
-        self._srt = SrtPart(
-            SrtBridge(self.router, self.admission, self.bus.emit, options_of_srt, srt_sessions)
-        )
+        self._srt = self._make_srt(config, srt_sessions)
         self._api = ApiServer(
             config.listeners.api.address,
             self.collector,
@@ -296,7 +292,7 @@ class Server:
                 self._loop_lag,
                 hooks,
                 self.access,
-                Named(self._http, "listeners.http.address", http.address),
+                Named(self._http, "listeners.http.address", http),
                 *([TlsPart(tls)] if tls is not None else []),
                 *([Named(self._rtsp, "listeners.rtsp", rtsp.address)] if rtsp.enabled else []),
                 *([Named(self._srt, "listeners.srt", srt.address)] if srt.enabled else []),
@@ -307,6 +303,11 @@ class Server:
             stop_timeout=config.shutdown_timeout,
         )
         self._tell_collector()
+
+    def _make_srt(self, config: Config, sessions: SrtSessions) -> SrtPart:
+        """The SRT server; `sessions` are those of its sources and targets, too."""
+        options = srt_options(config, self.registry.settings)
+        return SrtPart(SrtBridge(self.router, self.admission, self.bus.emit, options, sessions))
 
     def _make_http(self, config: Config) -> HttpServer:
         """The media listener with everything that is served there."""

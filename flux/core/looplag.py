@@ -13,8 +13,10 @@ from flux.core.histogram import Histogram, HistogramSnapshot
 INTERVAL = 0.05  # seconds between samples
 BOUNDS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)  # seconds
 
-# A media server makes many objects and few cycles; but each connection leaves some when it ends,
-# and with the last number at its usual size or above they would pile up for hours.
+# A media server makes many objects, and what ends here is freed at once: nothing refers back to its
+# owner when it is over (tests/flux/app/test_garbage.py). The collector is for the rings of others,
+# such as each transport of asyncio's own loop and faults on their way; the last number keeps those
+# from piling up for hours.
 GC_THRESHOLDS = (10_000, 10, 5)
 
 

@@ -35,12 +35,14 @@ async def connect(
     protocol begins once the certificate has been judged.
     """
     loop = asyncio.get_running_loop()
+    ends_at = loop.time() + timeout
     reason, detail = "connect-timeout", ""
     try:
-        async with asyncio.timeout(timeout) as deadline:
+        # Not bound to a name: the errors below refer to this frame, and a timeout to its task.
+        async with asyncio.timeout_at(ends_at):
             infos = await _look_up(host, port)
             for index, info in enumerate(infos):
-                left = (deadline.when() or 0.0) - loop.time()
+                left = ends_at - loop.time()
                 try:
                     sock = await _connect_one(info, left / (len(infos) - index))
                 except TimeoutError:

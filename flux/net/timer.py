@@ -38,6 +38,11 @@ class DeadlineTimer:
             self._handle.cancel()
             self._handle = None
 
+    def close(self) -> None:
+        """Fire never again, and let go of the owner, which holds this timer."""
+        self.cancel()
+        self._on_due = _nobody
+
     def _schedule(self, due: float, now: float) -> None:
         if self._handle is not None:
             self._handle.cancel()
@@ -55,3 +60,7 @@ class DeadlineTimer:
             return
         self._due = None
         self._on_due(now)
+
+
+def _nobody(now: float) -> None:
+    """The owner has closed its timer."""

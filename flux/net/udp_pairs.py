@@ -16,12 +16,11 @@ OnDatagrams = Callable[[int, float, Address, list[bytes]], None]  # channel, arr
 class UdpPairs:
     """Channel 2i is the RTP socket of pair i, 2i + 1 its RTCP socket."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, on_datagrams: OnDatagrams) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
-        self._on_datagrams = on_datagrams
+        self._on_datagrams: OnDatagrams | None = None  # while they are read
         self._sockets: list[SharedUdpSocket] = []
         self._raw: list[socket.socket] = []
-        self._is_reading = False
 
     def __len__(self) -> int:
         """How many pairs there are."""
@@ -88,20 +87,20 @@ class UdpPairs:
         """Send one datagram; what the system refuses is counted and dropped."""
         self._sockets[channel].send(data, (host, port))
 
-    def read(self, *, is_reading: bool) -> None:
-        """Listen, or no more for now: the kernel keeps what comes meanwhile."""
-        if is_reading == self._is_reading or not self._sockets:
+    def read(self, on_datagrams: OnDatagrams | None) -> None:
+        """Listen, or with None no more for now: the kernel keeps what comes meanwhile."""
+        if (on_datagrams is None) is (self._on_datagrams is None) or not self._sockets:
             return
-        self._is_reading = is_reading
+        self._on_datagrams = on_datagrams
         for channel, each in enumerate(self._sockets):
-            if is_reading:
+            if on_datagrams is not None:
                 self._loop.add_reader(each.fileno(), self._on_readable, each, channel)
             else:
                 self._loop.remove_reader(each.fileno())
 
     def close(self) -> None:
-        """Give every socket back."""
-        self.read(is_reading=False)
+        """Give every socket back, and let go of who listened."""
+        self.read(None)
         for each in self._sockets:
             each.close()
         self._sockets.clear()
@@ -112,7 +111,10 @@ class UdpPairs:
         self._raw.append(sock)
 
     def _on_readable(self, sock: SharedUdpSocket, channel: int) -> None:
+        on_datagrams = self._on_datagrams
+        if on_datagrams is None:
+            return
         for arrived, sender, datagrams in sock.receive(time.monotonic()):
             if not self._sockets:
                 return  # closed from within
-            self._on_datagrams(channel, arrived, sender, datagrams)
+            on_datagrams(channel, arrived, sender, datagrams)

@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from struct import Struct
 from typing import Any
 
+from flux.net.udp_homes import Ancillary, Homes
+
 UDP_SEGMENT = 103  # linux/udp.h
 SEGMENT_SIZE = Struct("@H")
 MAX_RUN_BYTES = 65_000  # 65,507 are what UDP over IPv4 takes, less over IPv6
@@ -17,6 +19,10 @@ MAX_RUN_SEGMENTS = 64
 # What the kernel answers where it, or the device, cannot cut.
 NO_SEGMENTATION = (errno.EIO, errno.EINVAL, errno.ENOPROTOOPT, errno.EOPNOTSUPP)
 FULL = (errno.EAGAIN, errno.ENOBUFS)
+FROM_NETWORK = (  # what ICMP messages become
+    *(errno.ECONNREFUSED, errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EHOSTDOWN, errno.ENONET),
+    *(errno.EACCES, errno.EPROTO, errno.EMSGSIZE, errno.ENOPROTOOPT, errno.EOPNOTSUPP),
+)
 # It answers the same for segments that the link does not carry whole, which it could have cut into
 # fragments. Up to this size any Ethernet carries them: a refusal is one of the option.
 SURE_SEGMENT_BYTES = 1452  # with headers of IPv6 and UDP 1,500
@@ -73,32 +79,51 @@ def make_runs(track: int, packets: list[bytes], most: int = MAX_RUN_SEGMENTS) ->
 class RunSender:
     """Sends runs through a socket that somebody else owns. Public counters: `full`, `errors`."""
 
-    __slots__ = ("_has_segmentation", "_sock", "errors", "full")
+    __slots__ = ("_has_segmentation", "_homes", "_sock", "errors", "full")
 
-    def __init__(self, sock: socket.socket) -> None:
+    def __init__(self, sock: socket.socket, homes: Homes | None = None) -> None:
+        """`homes`: what the socket that receives has noted."""
         self._sock = sock
+        self._homes = homes
         self._has_segmentation = True
         self.full = 0  # runs that the socket's buffer had no room for
         self.errors = 0
 
     def send(self, run: Run, address: Address) -> bool:
         """Send one run; whether the kernel took it."""
+        # A socket that hears what comes back by ICMP is told of it by whatever it sends next, to
+        # whomever that goes: only the second refusal is about this run.
         try:
-            if run.count == 1:
-                self._sock.sendto(run.data, address)
-            elif self._has_segmentation:
-                self._sock.sendmsg(run.buffers, run.ancillary, 0, address)
-            else:
-                return self._send_singly(run, address)
+            return self._send(run, address)
         except OSError as error:
-            if error.errno in NO_SEGMENTATION and run.count > 1 and self._has_segmentation:
-                self._has_segmentation = run.segment > SURE_SEGMENT_BYTES
-                return self._send_singly(run, address)
-            if error.errno in FULL:
-                self.full += 1
-            else:
-                self.errors += 1
-            return False
+            if error.errno not in FROM_NETWORK:
+                return self._refused(run, address, error)
+        try:
+            return self._send(run, address)
+        except OSError as error:
+            return self._refused(run, address, error)
+
+    def _refused(self, run: Run, address: Address, error: OSError) -> bool:
+        if error.errno in NO_SEGMENTATION and run.count > 1 and self._has_segmentation:
+            self._has_segmentation = run.segment > SURE_SEGMENT_BYTES
+            return self._send_singly(run, address)
+        if error.errno in FULL:
+            self.full += 1
+        else:
+            self.errors += 1
+        return False
+
+    def _send(self, run: Run, address: Address) -> bool:
+        if self._homes is not None:
+            control = self._homes.control(address)
+            if control is not None:
+                return self._send_from(run, control, address)
+        if run.count == 1:
+            self._sock.sendto(run.data, address)
+        elif self._has_segmentation:
+            self._sock.sendmsg(run.buffers, run.ancillary, 0, address)
+        else:
+            return self._send_singly(run, address)
         return True
 
     def _send_singly(self, run: Run, address: Address) -> bool:
@@ -110,3 +135,12 @@ class RunSender:
                 self.errors += 1
                 is_sent = False
         return is_sent
+
+    def _send_from(self, run: Run, control: Ancillary, address: Address) -> bool:
+        """As `_send`, with a source of our choice."""
+        if run.count == 1 or self._has_segmentation:
+            self._sock.sendmsg(run.buffers, [*run.ancillary, *control], 0, address)
+            return True
+        for datagram in run.datagrams():
+            self._sock.sendmsg([datagram], control, 0, address)
+        return True

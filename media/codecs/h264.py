@@ -267,23 +267,23 @@ class H264Parameters(VideoParameters):
         """
         by_id: dict[int, tuple[bytes, SequenceParameters]] = {}
         pps_by_id: dict[int, bytes] = {}
-        error = WireError("h264-sps-missing")
+        why = ("h264-sps-missing", "")  # not the error itself, which would hold this frame
         for nal in sps:
             try:
                 parsed = parse_sps(nal)
                 by_id[parsed.id] = (nal, parsed)
             except WireError as exc:
-                error = exc
+                why = exc.reason, exc.detail
         if not by_id:
-            raise error
-        error = WireError("h264-pps-missing")
+            raise WireError(*why)
+        why = ("h264-pps-missing", "")
         for nal in pps:
             try:
                 pps_by_id[parse_pps_id(nal)] = nal
             except WireError as exc:
-                error = exc
+                why = exc.reason, exc.detail
         if not pps_by_id:
-            raise error
+            raise WireError(*why)
         first = by_id[min(by_id)][1]
         return cls(
             version=version,

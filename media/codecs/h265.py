@@ -112,13 +112,13 @@ def _by_id(
     nals: Iterable[bytes], read_id: Callable[[bytes], int], missing: str
 ) -> tuple[bytes, ...]:
     """The readable sets ordered by id."""
-    error = WireError(missing)
+    why = (missing, "")  # not the error itself, which would hold this frame
     by_id: dict[int, bytes] = {}
     for nal in nals:
         try:
             by_id[read_id(nal)] = nal
         except WireError as exc:
-            error = exc
+            why = exc.reason, exc.detail
     if not by_id:
-        raise error
+        raise WireError(*why)
     return tuple(by_id[key] for key in sorted(by_id))

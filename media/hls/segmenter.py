@@ -373,7 +373,7 @@ class Segmenter:
         duration = max(1, min(duration, self._target.limit + SKEW))
         segment = builder.build(name, sequence, duration)
         self._target.segment_done(segment.duration)
-        self._window.add(segment)
+        self._window.add(segment, 3 * self._target.seconds * TIME_HZ)
         target = max(self._target.seconds * TIME_HZ, self._wanted)
         self._rendition.add(segment, target)
         if self._parts is not None:

@@ -9,6 +9,8 @@ from collections.abc import Sequence
 
 from media.hls.segment import Initialization, Segment
 
+MOST_WINDOWS = 4  # so much longer than told a list of very short segments may get
+
 
 class Window:
     """Segments in order; `size` of them are in the playlist."""
@@ -48,8 +50,12 @@ class Window:
         media = sum(len(segment.data) for segment in self._by_name.values())
         return media + sum(len(each.data) for each in self._initializations.values())
 
-    def add(self, segment: Segment) -> None:
-        """Append the next segment and let go of what nobody can ask for any more."""
+    def add(self, segment: Segment, least: int = 0) -> None:
+        """Append the next segment and let go of what nobody can ask for any more.
+
+        No segment leaves the playlist that would then be shorter than `least` ticks: three target
+        durations are what RFC 8216 section 6.2.2 asks for.
+        """
         self._listed.append(segment)
         self._by_name[segment.name] = segment
         if segment.initialization is not None:
@@ -58,7 +64,10 @@ class Window:
         self._elapsed += segment.duration
         before = self._listed_duration  # of the last playlist with the segment that leaves now
         self._listed_duration += segment.duration
-        while len(self._listed) > self._size:
+        while len(self._listed) > self._size and (
+            self._listed_duration - self._listed[0].duration >= least
+            or len(self._listed) > MOST_WINDOWS * self._size
+        ):
             oldest = self._listed.popleft()
             self._listed_duration -= oldest.duration
             self.discontinuity_sequence += oldest.is_discontinuity

@@ -74,6 +74,17 @@ class TsDemuxer:
         """Bytes that stood where no packet was."""
         return self._sync.junk_bytes
 
+    def close(self) -> None:
+        """Forget what is not whole. Its parts, which hold this, are let go."""
+        self._on_drop = _ignore
+        self._sync = PacketSync(_pass_over, _ignore)
+        self._chooser = ProgramChooser(None, _ignore)
+        self._pids.clear()
+        for reader in self._readers.values():
+            reader.close()
+        self._readers.clear()
+        self._events = []
+
     def feed(self, data: bytes, arrived: float, *, is_datagram: bool = False) -> list[TsEvent]:
         """Take bytes that arrived at `arrived`, cut anywhere.
 
@@ -265,3 +276,11 @@ class TsDemuxer:
 
     def _put(self, event: TsEvent) -> None:
         self._events.append(event)
+
+
+def _pass_over(data: bytes, start: int, count: int) -> None:
+    """Of a demuxer that is closed."""
+
+
+def _ignore(reason: str) -> None:
+    """Of a demuxer that is closed."""

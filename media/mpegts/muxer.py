@@ -119,6 +119,7 @@ class TsMuxer:
         self._tables_counter = 0
         self._tables_due = True
         self._tables_at = NO_TIME
+        self._clock_due = False  # a PCR goes with the next frame, however little time passed
         self._clock_track: Track | None = None
         self._origin: int | None = None  # what is added to a track's time in 90 kHz
         self._pcr = NO_PCR
@@ -156,8 +157,8 @@ class TsMuxer:
         return self._tables[self._tables_counter - 1 & 15]
 
     def request_tables(self) -> None:
-        """Put PAT and PMT before the next frame, as at the start of a segment."""
-        self._tables_due = True
+        """Put PAT, PMT and a PCR before the next frame, as at the start of a segment."""
+        self._tables_due = self._clock_due = True
 
     def encode(self, frame: Frame) -> bytes:
         """The packets of one frame, with tables and clock before it where they are due.
@@ -240,6 +241,7 @@ class TsMuxer:
                 pcr = state.last_dts - PCR_MIN_LEAD
         last = self._pcr
         rides = track is self._clock_track
+        is_due, self._clock_due = self._clock_due, False
         if last == NO_PCR:
             self._pcr = pcr
             if rides:
@@ -247,6 +249,11 @@ class TsMuxer:
             self._send_clock(pcr, out)
             return NO_PCR
         gap = pcr - last
+        if is_due and gap <= PCR_MAX_GAP:
+            self._pcr = max(pcr, last + 1)
+            if not rides:
+                self._send_clock(self._pcr, out)
+            return self._pcr if rides else NO_PCR
         if gap > PCR_MAX_GAP:
             if gap <= STALLED:
                 for between in range(last + PCR_INTERVAL, pcr, PCR_INTERVAL):

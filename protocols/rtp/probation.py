@@ -1,7 +1,5 @@
 """When to believe a packet that does not fit: another source, or a jump of the sequence numbers."""
 
-from collections.abc import Callable
-
 from flux.base.serial import add
 
 PROBATION = 2  # packets in sequence; RFC 3550 A.1 MIN_SEQUENTIAL
@@ -15,12 +13,11 @@ class Probation:
     anew loses none of its packets.
     """
 
-    __slots__ = ("_needed", "_next", "_on_refused", "_packets", "_retired", "_ssrc")
+    __slots__ = ("_needed", "_next", "_packets", "_refused", "_retired", "_ssrc")
 
-    def __init__(self, needed: int, on_refused: Callable[[str], None]) -> None:
-        """`on_refused` is told `rtp-probation` for each packet whose candidate was none."""
+    def __init__(self, needed: int) -> None:
         self._needed = needed
-        self._on_refused = on_refused
+        self._refused = 0
         self._packets: list[bytes] = []
         self._ssrc = 0
         self._next = 0  # sequence number that the candidate's next packet must have
@@ -29,8 +26,7 @@ class Probation:
     def admit(self, ssrc: int, sequence: int, data: bytes) -> list[bytes]:
         """The candidate's packets once there are enough, this one last; until then none."""
         if ssrc != self._ssrc or sequence != self._next:
-            for _ in self._packets:
-                self._on_refused("rtp-probation")
+            self._refused += len(self._packets)
             self._packets = []
             self._ssrc = ssrc
         self._next = add(sequence, 1, 16)
@@ -40,6 +36,11 @@ class Probation:
         packets = self._packets
         self._packets = []
         return packets
+
+    def take_refused(self) -> int:
+        """How many packets there were, since the last call, whose candidate was none."""
+        refused, self._refused = self._refused, 0
+        return refused
 
     def retire(self, ssrc: int) -> None:
         """This source was left for another; its stragglers are to be refused."""

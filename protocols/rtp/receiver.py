@@ -112,7 +112,7 @@ class RtpReceiver(Generic[U]):
         self._clock_rate = clock_rate
         self._head = PLAIN | payload_type << 16
         self._buffer = ReorderBuffer(0 if reliable else reorder_packets, reorder_wait)
-        self._probation = Probation(1 if reliable else PROBATION, self._refuse)
+        self._probation = Probation(1 if reliable else PROBATION)
         self._ssrc: int | None = None
         self._expected = 0  # unwrapped sequence number of the next packet to hand over
         self._base = 0  # the same of the first packet since the (re)start
@@ -343,6 +343,8 @@ class RtpReceiver(Generic[U]):
         """Put a packet of another source, or far from what is expected, on probation."""
         word, timestamp, ssrc = WORDS.unpack_from(data)
         packets = self._probation.admit(ssrc, word & 0xFFFF, data)
+        if refused := self._probation.take_refused():
+            self._refuse("rtp-probation", refused)
         if not packets:
             return
         while self._buffer.held:
@@ -368,6 +370,6 @@ class RtpReceiver(Generic[U]):
         self.reception.packets += 1
         self.reception.jitter = self._jitter / (self._clock_rate << JITTER_SHIFT)
 
-    def _refuse(self, reason: str) -> None:
-        self.reception.refused += 1
-        self._sink.refused(reason, 1)
+    def _refuse(self, reason: str, count: int = 1) -> None:
+        self.reception.refused += count
+        self._sink.refused(reason, count)

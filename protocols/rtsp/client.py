@@ -14,7 +14,7 @@ from flux.base.errors import PeerError
 from protocols.rtsp import events
 from protocols.rtsp.auth import Authenticator
 from protocols.rtsp.connection import PullConnection
-from protocols.rtsp.endpoint import MAX_RTCP_BYTES, ClientEndpoint
+from protocols.rtsp.endpoint import MAX_RTCP_BYTES, NOBODY, ClientEndpoint
 from protocols.rtsp.exchange import status_reason
 from protocols.rtsp.options import PullOptions, TransportChoice
 from protocols.rtsp.senders import Batch, SenderGuard
@@ -49,7 +49,7 @@ class RtspClient(ClientEndpoint):
         self._machine = PullConnection(url, options, authenticator)
         super().__init__(self._machine, url, options, authenticator)
         self._options = options
-        self._handler = handler
+        self._handler = handler  # until `Closed`
         self._is_secure = url.is_secure
         self._ways: list[Way] = []  # that are still to be tried
         self._controls: tuple[Sequence[str | None], str | None] = ((), None)
@@ -119,8 +119,10 @@ class RtspClient(ClientEndpoint):
         if isinstance(event, events.TracksReady):
             self._prepare(event, now)
         elif isinstance(event, events.Playing):
-            self._udp.read(is_reading=True)
+            self._udp.read(self._on_datagrams)
         self._handler.on_event(event)
+        if isinstance(event, events.Closed):
+            self._handler = NOBODY
 
     def _give_packets(self, now: float) -> bool:
         packets = self._machine.take_packets()

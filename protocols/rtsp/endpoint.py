@@ -28,6 +28,22 @@ MAX_UNSENT_BYTES = 256 * 1024
 MAX_RTCP_BYTES = 65_535
 
 
+class Nobody:
+    """In the place of an owner that has had its `Closed`: a client that is over knows none."""
+
+    def on_event(self, event: events.Event) -> None:
+        """Nothing follows `Closed`."""
+
+    def on_packets(self, packets: list[tuple[int, bytes]], now: float) -> None:
+        """As above."""
+
+    def on_report(self, track_index: int, data: bytes, now: float) -> None:
+        """As above."""
+
+
+NOBODY = Nobody()
+
+
 class ClientEndpoint(asyncio.Protocol, ABC):
     """One connection of a client. Call `connect`; the event `Closed` is the end."""
 
@@ -43,7 +59,8 @@ class ClientEndpoint(asyncio.Protocol, ABC):
         self._timer = DeadlineTimer(self._loop, self._on_due)
         self._flood = FloodGuard(options.max_bytes_per_second)
         self._resume: asyncio.TimerHandle | None = None
-        self._udp = UdpPairs(self._loop, self._on_datagrams)
+        self._patience: asyncio.TimerHandle | None = None  # with the last bytes
+        self._udp = UdpPairs(self._loop)
         self._is_pumping = False
         self._is_closed = False
         self._lost = asyncio.Event()  # nothing of the connection is left
@@ -104,6 +121,8 @@ class ClientEndpoint(asyncio.Protocol, ABC):
     def connection_lost(self, exc: Exception | None) -> None:
         """The connection is gone."""
         self._lost.set()
+        if self._patience is not None:
+            self._patience.cancel()
         now = time.monotonic()
         self._dialogue.receive_eof(now)
         self._pump(now)
@@ -181,7 +200,7 @@ class ClientEndpoint(asyncio.Protocol, ABC):
             return
         self.drops["rtsp-flood-pause"] += 1
         self._resume = self._loop.call_later(rest, self._resume_reading)
-        self._udp.read(is_reading=False)
+        self._udp.read(None)
         if self._transport is not None:
             self._transport.pause_reading()
 
@@ -189,7 +208,7 @@ class ClientEndpoint(asyncio.Protocol, ABC):
         self._resume = None
         if self._is_closed:
             return
-        self._udp.read(is_reading=True)
+        self._udp.read(self._on_datagrams)
         if self._transport is not None:
             self._transport.resume_reading()
 
@@ -206,7 +225,7 @@ class ClientEndpoint(asyncio.Protocol, ABC):
     def _release(self) -> None:
         """Give everything back; what is written may still leave for a moment."""
         self._is_closed = True
-        self._timer.cancel()
+        self._timer.close()
         if self._resume is not None:
             self._resume.cancel()
         self.drops.update(self._dialogue.drops)
@@ -216,4 +235,4 @@ class ClientEndpoint(asyncio.Protocol, ABC):
         if self._transport is not None and not self._transport.is_closing():
             self._transport.close()
             patience = self._target[1].teardown_timeout
-            self._loop.call_later(patience, self._transport.abort)
+            self._patience = self._loop.call_later(patience, self._transport.abort)

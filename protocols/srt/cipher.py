@@ -46,6 +46,16 @@ class PacketCipher(Protocol):
         """The payload of a whole data packet in clear; None: it is not what was sealed."""
 
 
+class SendKeys(Protocol):
+    """What is asked of the keys: key flags and cipher of new packets, and that some were sent."""
+
+    def sending(self) -> tuple[int, PacketCipher | None]:
+        """See `crypto.Crypto`."""
+
+    def count_sent(self, packets: int) -> None:
+        """See `crypto.Crypto`."""
+
+
 class CtrCipher:
     """AES-CTR: the counter block is the salt's first 14 bytes, with the sequence number XORed into
     bytes 10..13, then a block counter of 16 bits from 0 (the draft's shift by 2 is wrong)."""

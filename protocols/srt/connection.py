@@ -18,9 +18,12 @@ forged control packet changes nothing that the next good one would not mend.
 
 from collections import deque
 from collections.abc import Callable, Sequence
+from typing import ClassVar
 
 from flux.base.errors import StateError, WireError
+from protocols.srt.answers import Answers
 from protocols.srt.control import (
+    FILE_SYSTEM_ERROR,
     Ack,
     DropRequest,
     parse_losses,
@@ -30,6 +33,7 @@ from protocols.srt.control import (
 from protocols.srt.events import ConnectionClosed, ConnectionEvent, SendDropped, SendRoom
 from protocols.srt.handshake import RandomBytes
 from protocols.srt.inbox import Inbox
+from protocols.srt.link_state import LinkState
 from protocols.srt.message_inbox import MessageInbox
 from protocols.srt.options import Mode, Options
 from protocols.srt.packet import (
@@ -42,14 +46,12 @@ from protocols.srt.packet import (
     timestamp_at,
 )
 from protocols.srt.parts import Parts
+from protocols.srt.pieces import cut, cut_all
 from protocols.srt.presence import Phase, Presence
 from protocols.srt.result import HandshakeResult
 from protocols.srt.runs import RunBuilder
 from protocols.srt.statistics import Meter, Statistics
 
-ANSWER_INTERVAL = 0.008  # seconds between two ACKACKs at first
-CALM_ANSWER_INTERVAL = 0.028  # later: the peer knows the round trip by then
-CALM_ANSWERS = 100
 SHUTDOWN_COPIES = 2  # nobody confirms it
 MAX_EVENTS = 4096
 NEVER = float("inf")
@@ -83,22 +85,9 @@ class Connection:
         self._presence = Presence(options, now)
         self._meter = Meter(parts, now)
         self._events: deque[ConnectionEvent] = deque()
-        self._control: dict[int, Callable[[ControlPacket, float], None]] = {
-            ControlType.ACK: self._receive_ack,
-            ControlType.NAK: self._receive_nak,
-            ControlType.ACKACK: self._receive_ackack,
-            ControlType.KEEPALIVE: self._receive_nothing,
-            ControlType.CONGESTION_WARNING: self._receive_warning,
-            ControlType.SHUTDOWN: self._receive_shutdown,
-            ControlType.DROP_REQUEST: self._receive_drop_request,
-            ControlType.PEER_ERROR: self._receive_peer_error,
-            ControlType.USER: self._receive_user,
-        }
-        self._answer = 0  # number of the ACK to be answered; 0: none
-        self._answers = 0
-        self._answered = (0, -NEVER)  # number and time of the last answer
+        self._answers = Answers()
         self._dropped = 0  # packets that the last event told of
-        self._is_shutdown_due = False
+        self._is_shutdown_due = self._is_error_due = False
         self._is_over = False  # the last event is told
         self._now = now  # of the last turn
         for arrived, datagram in result.early:
@@ -108,16 +97,17 @@ class Connection:
 
     # -- datagrams in ------------------------------------------------------------------------
 
-    def receive_datagrams(self, datagrams: Sequence[bytes], address: Address, now: float) -> None:
-        """Datagrams of one sender in order, each with a whole header."""
+    def receive_datagrams(
+        self, datagrams: Sequence[bytes], address: Address, now: float, is_last: bool = True
+    ) -> None:
+        """One sender's, in order, with whole headers; not `is_last`: `handle_timer` is called."""
         if address[:2] != self.peer[:2]:
             self._refuse("foreign-address", len(datagrams))
             return
         if self._is_over:
             return
         self._presence.hear(now)
-        parts = self._parts
-        self._receiver.is_secured = not parts.crypto.accepts_clear
+        self._receiver.is_secured = not self._parts.crypto.accepts_clear
         controls = [datagram for datagram in datagrams if datagram[0] & 0x80]
         if not controls:
             self._receive_data(datagrams, now)
@@ -126,7 +116,8 @@ class Connection:
                 self._receive_data([each for each in datagrams if not each[0] & 0x80], now)
             for datagram in controls:
                 self._receive_control(ControlPacket.parse(datagram), now)
-        self._release(now)
+        if is_last:
+            self._release(now)
 
     def _receive_data(self, datagrams: Sequence[bytes], now: float) -> None:
         parts, receiver = self._parts, self._receiver
@@ -138,7 +129,7 @@ class Connection:
             passed, losses = parts.filter.receive(datagrams)
             receiver.receive(passed, now)
             receiver.report(losses, now)
-        parts.acks.rate.count(receiver.count.unique - unique, sum(map(len, datagrams)))
+        parts.acks.rate.hear(datagrams, receiver.count.unique - unique, now)
         if receiver.next != position and self._presence.hear_life(now):
             self._refuse("shutdown-contradicted")
 
@@ -146,12 +137,12 @@ class Connection:
         if packet.destination != self.socket_id:
             self._refuse("foreign-socket-id")
             return
-        handler = self._control.get(packet.kind)
+        handler = self._CONTROL.get(packet.kind)
         if handler is None:
             self._refuse("control-unknown")
             return
         try:
-            handler(packet, now)
+            handler(self, packet, now)
         except WireError as error:
             self._refuse(error.reason)
 
@@ -162,14 +153,9 @@ class Connection:
             return
         if self._sender.acknowledged != acknowledged and self._presence.hear_life(now):
             self._refuse("shutdown-contradicted")
-        if ack.rtt_us is None:
-            return
-        number, answered_at = self._answered
-        buffer = self._sender.buffer
-        is_calm = self._answers >= CALM_ANSWERS and self._sender.acknowledged < buffer.unsent
-        interval = CALM_ANSWER_INTERVAL if is_calm else ANSWER_INTERVAL
-        if now >= answered_at + interval or ack.number == number:
-            self._answer = ack.number
+        if ack.rtt_us is not None:
+            is_flowing = self._sender.acknowledged < self._sender.buffer.unsent
+            self._answers.hear(ack.number, now, is_flowing)
 
     def _receive_nak(self, packet: ControlPacket, now: float) -> None:
         losses, bad = parse_losses(packet.body)
@@ -183,7 +169,7 @@ class Connection:
         if not parts.acks.confirm(packet.specific, now):
             self._refuse("ackack-unknown")
         elif parts.inbox.clock is not None:
-            parts.inbox.clock.drift.add_rtt(parts.rtt.rtt)
+            parts.inbox.clock.drift.add_rtt(parts.rtt.last)
 
     def _receive_nothing(self, packet: ControlPacket, now: float) -> None:
         """A keepalive: that it came is all it tells."""
@@ -200,27 +186,52 @@ class Connection:
 
     def _receive_peer_error(self, packet: ControlPacket, now: float) -> None:
         self._refuse("peer-error")
+        if self.result.mode != Mode.LIVE:
+            self._presence.hear_shutdown(now, "srt-peer-error")
 
     def _receive_user(self, packet: ControlPacket, now: float) -> None:
         self._parts.crypto.receive_control(packet, now)
         self._take_crypto_events()
+
+    def _receive_handshake(self, packet: ControlPacket, now: float) -> None:
+        self._refuse("handshake-out-of-turn")
+
+    # By type. Of functions: bound methods would make each connection hold on to itself.
+    _CONTROL: ClassVar[dict[int, Callable[["Connection", ControlPacket, float], None]]] = {
+        ControlType.HANDSHAKE: _receive_handshake,
+        ControlType.ACK: _receive_ack,
+        ControlType.NAK: _receive_nak,
+        ControlType.ACKACK: _receive_ackack,
+        ControlType.KEEPALIVE: _receive_nothing,
+        ControlType.CONGESTION_WARNING: _receive_warning,
+        ControlType.SHUTDOWN: _receive_shutdown,
+        ControlType.DROP_REQUEST: _receive_drop_request,
+        ControlType.PEER_ERROR: _receive_peer_error,
+        ControlType.USER: _receive_user,
+    }
 
     # -- the application ---------------------------------------------------------------------
 
     def send(self, payloads: Sequence[bytes], now: float, sent_at: float | None = None) -> int:
         """Take payloads in order; how many. `SendRoom` tells when more are taken than this time.
 
-        Live mode: a packet each, and the list is kept: it must not be changed any more. Message
-        mode: a message each. Stream mode: bytes. `sent_at`: when they were made, if not now.
-        Raises StateError: a payload in live mode is longer than `max_payload_bytes`, or empty.
+        Live mode: a packet each, and the list is kept: it must not change any more. Message mode: a
+        message each. Stream mode: bytes. `sent_at`: when they were made, if not now. Raises
+        StateError: a payload in live mode is longer than `max_payload_bytes`, or empty.
         """
-        if self._presence.phase is not Phase.OPEN or not payloads:
+        if not self._presence.is_taking or not payloads:
             return 0
         if self.result.mode == Mode.LIVE:
             sizes = list(map(len, payloads))
             if max(sizes) > self.max_payload_bytes or not min(sizes):
                 raise StateError(f"payloads of {min(sizes)}..{max(sizes)} bytes")
             return self._sender.send(payloads, now, now if sent_at is None else sent_at)
+        if self.result.mode == Mode.STREAM:
+            room = self._sender.room()
+            pieces, taken, refused = cut_all(payloads, self.max_payload_bytes, room)
+            self._sender.send(pieces, now, now)
+            self._sender.refuse(refused)
+            return taken
         taken = 0
         for payload in payloads:
             if not self.send_message(payload, now):
@@ -235,17 +246,13 @@ class Connection:
 
         `lifetime` in seconds: then it is given up. Whether all of it was taken.
         """
-        if self._presence.phase is not Phase.OPEN or not payload:
+        if not self._presence.is_taking or not payload:
             return False
-        step = self.max_payload_bytes
-        pieces = [payload[start : start + step] for start in range(0, len(payload), step)]
-        if self.result.mode != Mode.STREAM:
-            expires_at = NEVER if lifetime is None else now + lifetime
-            return self._sender.send_message(pieces, now, is_in_order, expires_at)
-        if len(pieces) > self._sender.room():
-            self._sender.is_refusing = True
-            return False
-        return self._sender.send(pieces, now, now) == len(pieces)
+        if self.result.mode == Mode.STREAM:
+            return self.send((payload,), now) == 1
+        pieces = cut(payload, self.max_payload_bytes)
+        expires_at = NEVER if lifetime is None else now + lifetime
+        return self._sender.send_message(pieces, now, is_in_order, expires_at)
 
     def jump(self, sequence: int, message: int) -> None:
         """The next packet has these numbers: a link of a group that was idle."""
@@ -256,12 +263,17 @@ class Connection:
         if isinstance(self._parts.inbox, MessageInbox):
             self._parts.inbox.is_held = is_held
 
-    def close(self, now: float) -> None:
+    def report_error(self) -> None:
+        """Tell the peer of file modes that what it sends cannot be stored; it is to stop."""
+        self._is_error_due = True
+
+    def close(self, now: float, *, may_linger: bool = True) -> None:
         """End it. In file modes what was sent is finished first, for `Options.linger` at most."""
         if self._presence.phase is Phase.CLOSED:
             return
         sender = self._sender
-        if self.result.mode != Mode.LIVE and sender.acknowledged < sender.buffer.end:
+        is_sent = self.result.mode == Mode.LIVE or sender.acknowledged >= sender.buffer.end
+        if may_linger and not is_sent:
             self._presence.linger(now)
             return
         self._presence.end("srt-closed", False)
@@ -285,6 +297,11 @@ class Connection:
         """All numbers; `is_clearing`: the next interval begins here."""
         return self._meter.look(now, self.reasons, is_clearing)
 
+    @property
+    def state(self) -> LinkState:
+        """How it goes."""
+        return LinkState.of(self._parts, self._presence.received_at)
+
     # -- time --------------------------------------------------------------------------------
 
     def handle_timer(self, now: float) -> None:
@@ -297,13 +314,11 @@ class Connection:
         parts, sender = self._parts, self._sender
         inbox = parts.inbox
         if not parts.is_inbox_shared:
-            events = inbox.release(now)
-            if events:
-                self._events += events
+            self._events += inbox.release(now)
         if self._receiver.losses.missing:
             self._receiver.losses.forget_below(inbox.expected)
         is_sent = sender.acknowledged >= sender.buffer.end
-        is_played = parts.is_inbox_shared or not inbox.held or isinstance(inbox, MessageInbox)
+        is_played = parts.is_inbox_shared or not inbox.waiting
         self._presence.look(is_sent, is_played, now)
         self._finish()
 
@@ -341,6 +356,10 @@ class Connection:
         builder = RunBuilder(self.peer)
         stamp = timestamp_at(now, self.result.started_at)
         destination = self.result.peer_socket_id
+        if self._is_error_due:
+            self._is_error_due = False
+            error = serialize_empty(ControlType.PEER_ERROR, stamp, destination, FILE_SYSTEM_ERROR)
+            builder.add(error)
         if self._is_over:
             if self._is_shutdown_due:
                 self._is_shutdown_due = False
@@ -357,16 +376,13 @@ class Connection:
             packet = ControlPacket(ControlType.USER, stamp, destination, body, 0, subtype)
             builder.add(packet.serialize())
         sender.fill(now, builder)
-        for message, first, last in sender.drops:
-            request = DropRequest(message, first, last).to_packet(stamp, destination)
-            builder.add(request.serialize())
+        for drop in sender.drops:
+            builder.add(DropRequest(*drop).to_packet(stamp, destination).serialize())
         sender.drops.clear()
-        if self._answer:
+        answer = self._answers.take(now)
+        if answer:
             # Behind the packets: it rides as the short last segment of their run.
-            builder.add(serialize_ackack(self._answer, stamp, destination))
-            self._answered = self._answer, now
-            self._answer = 0
-            self._answers += 1
+            builder.add(serialize_ackack(answer, stamp, destination))
         runs = builder.take()
         presence = self._presence
         if not runs and now >= presence.keepalive_at:
@@ -383,8 +399,8 @@ class Connection:
         if dropped != self._dropped:
             self._events.append(SendDropped(dropped - self._dropped))
             self._dropped = dropped
-        if sender.is_refusing and sender.room():
-            sender.is_refusing = False
+        if sender.wanted and sender.room() >= sender.wanted:
+            sender.wanted = 0
             self._events.append(SendRoom())
 
     def _take_crypto_events(self) -> None:
@@ -393,6 +409,7 @@ class Connection:
             self._events.append(event)
 
     def _refuse(self, reason: str, count: int = 1) -> None:
+        """Count what came from the peer and made no sense."""
         self.reasons[reason] = self.reasons.get(reason, 0) + count
 
     # -- for groups and endpoints ------------------------------------------------------------
@@ -408,19 +425,9 @@ class Connection:
         return self._sender.acknowledged & SEQUENCE_MASK
 
     @property
-    def last_received_at(self) -> float:
-        """When the peer was heard."""
-        return self._presence.received_at
-
-    @property
     def rtt(self) -> float:
         """Smoothed round-trip time in seconds."""
         return self._parts.rtt.rtt
-
-    @property
-    def rtt_variance(self) -> float:
-        """Of the round-trip time, in seconds."""
-        return self._parts.rtt.variance
 
     @property
     def is_closed(self) -> bool:
@@ -430,4 +437,4 @@ class Connection:
     @property
     def is_repairing(self) -> bool:
         """Whether something is missing on either side, so that every turn counts."""
-        return bool(self._receiver.losses.missing) or not self._sender.repair.is_idle
+        return bool(self._receiver.losses.missing) or self._sender.repair.is_open

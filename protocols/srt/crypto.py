@@ -43,6 +43,7 @@ RTT_SHARE = 1.5
 MIN_REPEAT = 0.02  # seconds
 MAX_KEY_PACKETS = 1 << 30  # sealed with one key, whatever the peer answers
 KEY_INTERVAL = 1.0  # seconds between two `KeyNeeded`, each of which costs 2 ms somewhere
+KEY_PATIENCE = 5.0  # seconds, after which no answer is expected any more
 MAX_EVENTS = 64
 NEVER = float("inf")
 
@@ -290,7 +291,7 @@ class Crypto:
             material.key_bytes,
         ):
             self._open(material, ring.kek)
-        elif self._waiting is None and now >= self._key_at + KEY_INTERVAL:
+        elif now >= self._key_at + (KEY_INTERVAL if self._waiting is None else KEY_PATIENCE):
             self._waiting = material
             self._handle += 1
             self._key_at = now

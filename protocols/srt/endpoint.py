@@ -1,10 +1,11 @@
 """One UDP socket with all connections on it: the asyncio shell of SRT.
 
 A wake-up of the loop costs more than ten packets do, so the socket is read in turns. After a turn
-that brought something it rests, unread, for `REST` or, while a packet is missing somewhere, for
-`SHORT_REST`; what comes meanwhile waits in the kernel, which stamps it. After a turn that brought
-nothing the loop watches the socket again. Timers are served in the same turns, so they may be late
-by a rest: one heap, and one timer of the loop. What the application sends leaves at once.
+that brought something it rests, unread, for as long as `pace` says; what comes meanwhile waits in
+the kernel, which stamps it. After a turn that brought nothing, or little after a pause, the loop
+watches the socket again. Timers are served in the same turns, so they may be late by a rest: one
+heap, and one timer of the loop. Who was heard or was due in a turn is flushed once, at its end.
+What the application sends leaves at once.
 """
 
 import asyncio
@@ -30,13 +31,13 @@ from protocols.srt.group_link import GroupLink
 from protocols.srt.handshake import RandomBytes, draw_socket_id
 from protocols.srt.link import Link, LinkHandler, Timed
 from protocols.srt.options import GroupType, ListenerOptions, Options
+from protocols.srt.pace import Pace
 from protocols.srt.packet import GROUP_ID_FLAG, Address, Run, drop_short
 from protocols.srt.reception import IncomingCall, Reception
 from protocols.srt.rendezvous import Rendezvous
 from protocols.srt.worker import KeyDeriver
 
-REST = 0.005  # seconds without looking at the socket, while nothing is missing
-SHORT_REST = 0.001
+LITTLE = 2  # datagrams: more of them are a stream
 FULL_TURN = 200  # datagrams; after a turn that brought so many the next one follows at once
 EARLIEST = 0.001  # of a timer: the loop counts milliseconds
 NOBODY = bytes(4)  # destination of a request
@@ -68,8 +69,9 @@ class Endpoint:
         """Take over a bound socket. Endpoints may share a `deriver`, whose owner closes it."""
         self._options = options or EndpointOptions()
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, self._options.send_buffer_bytes)
-        self._sock = SharedUdpSocket(sock, self._options.receive_buffer_bytes)
-        self._sender = RunSender(sock)
+        size = self._options.receive_buffer_bytes
+        self._sock = SharedUdpSocket(sock, size, hears_errors=True, keeps_homes=True)
+        self._sender = RunSender(sock, self._sock.homes)
         self.local: Address = sock.getsockname()
         self._random = random
         self._owns_deriver = deriver is None
@@ -84,7 +86,7 @@ class Endpoint:
         self._handle_at = 0.0
         self._due = 0.0
         self._turn_at = 0.0
-        self._rest = SHORT_REST
+        self._pace = Pace(time.monotonic())
         self._rests_until = 0.0  # 0: the socket is watched
         self._is_watching = False
         self._is_open = True
@@ -167,10 +169,12 @@ class Endpoint:
         if not self._is_open:
             return
         now = time.monotonic()
-        if self._reception is not None:
-            self._reception.close()
+        reception, self._reception = self._reception, None
+        if reception is not None:
+            reception.close()
+            self.drops.update(reception.counters)
         for link in self.links:
-            link.close(reason, now)
+            link.abort(reason, now)
         self._is_open = False
         self._unwatch()
         if self._handle is not None:
@@ -230,13 +234,14 @@ class Endpoint:
         if self._handle is None or at < self._handle_at:
             self._arm(time.monotonic())
 
-    def release(self, link: Link, now: float) -> None:
+    def release(self, link: Link) -> None:
         """A link is closed."""
+        self.drops.update(link.refusals)
         self._links.pop(link.socket_id.to_bytes(4, "big"), None)
         if self._meeting.get(link.peer[:2]) is link:
             del self._meeting[link.peer[:2]]
         if link.listener_handle and self._reception is not None:
-            self._reception.forget(link.listener_handle, now)
+            self._reception.forget(link.listener_handle, time.monotonic())
 
     def call_failed(self, request: ConnectionRequested, error: Exception) -> None:
         """The application raised when it was told of a caller."""
@@ -245,43 +250,58 @@ class Endpoint:
         )
 
     def failed(self, link: Link, error: Exception) -> None:
-        """A handler raised."""
+        """A handler raised, or a machine of ours."""
         self._loop.call_exception_handler(
             {"message": f"srt link of {link.peer[:2]}", "exception": error}
         )
-        link.close("internal-error", time.monotonic())
+        try:
+            link.abort("internal-error", time.monotonic())
+        except Exception:  # it is told of already
+            link.fail()
 
     # -- turns -------------------------------------------------------------------------------
 
-    def _turn(self) -> None:
+    def _turn(self, is_woken: bool = False) -> None:
         """Read what is there, serve what is due, decide when to look again."""
         if not self._is_open:
             return
         now = time.monotonic()
         self.turns += 1
-        brought = self._read(now)
-        self._serve_due(now)
-        self._rest_or_watch(brought, now)
+        brought = 0
+        touched: dict[Timed, None] = {}
+        try:
+            brought = self._read(now, touched)
+            self._serve_due(now, touched)
+            for part in touched:
+                self._flush(part, now)
+        finally:  # whatever happens, there is a next turn
+            self._pace.look(touched, now)
+            self._rest_or_watch(brought, now, is_woken)
 
-    def _rest_or_watch(self, brought: int, now: float) -> None:
+    def _rest_or_watch(self, brought: int, now: float, is_woken: bool) -> None:
         if not self._is_open:
             return  # closed from within
-        self._turn_at = now
-        self._rest = SHORT_REST if self._is_urgent() else REST
-        if brought:
+        pause, self._turn_at = now - self._turn_at, now
+        is_stream = brought > LITTLE or (brought and pause < 2 * self._pace.rest)
+        if is_stream or (is_woken and not brought):
+            # Woken for nothing: the socket has an error, and some loops stop to watch it then
+            # without a word. They have to be asked anew, in another turn.
             self._unwatch()
-            self._rests_until = now if brought >= FULL_TURN else now + self._rest
+            self._rests_until = now if brought >= FULL_TURN else now + self._pace.rest
         else:
             self._rests_until = 0.0
             self._watch()
         self._arm(now)
 
-    def _read(self, now: float) -> int:
+    def _read(self, now: float, touched: dict[Timed, None]) -> int:
         """Feed what has come; how many datagrams that were."""
-        touched: dict[Link, None] = {}
         brought = 0
         has_calls = False
-        for arrived, address, batch in self._sock.receive(now):
+        errors = self._sock.errors
+        batches = self._sock.receive(now)
+        if not batches or self._sock.errors != errors:
+            self._read_errors(now)
+        for arrived, address, batch in batches:
             brought += len(batch)
             datagrams = drop_short(batch)
             if len(datagrams) != len(batch):
@@ -293,7 +313,10 @@ class Endpoint:
                 if link is None and destination == NOBODY:
                     link = self._meeting.get(address[:2])
                 if link is not None:
-                    link.receive(part, address, arrived)
+                    try:
+                        link.receive(part, address, arrived)
+                    except Exception as error:  # a fault of ours is the end of one link alone
+                        self.failed(link, error)
                     touched[link] = None
                 elif self._reception is not None:
                     self._reception.receive(part, address, arrived)
@@ -302,29 +325,52 @@ class Endpoint:
                     self.drops["srt-no-connection"] += len(part)
         self.datagrams += brought
         if has_calls and self._reception is not None:
-            self._reception.flush(now)
-        for link in touched:
-            link.flush(now)
+            self._flush(self._reception, now)
         return brought
 
-    def _serve_due(self, now: float) -> None:
+    def _read_errors(self, now: float) -> None:
+        """Tell links whose peers are called unreachable; they judge what that is worth."""
+        found = self._sock.unreachable()
+        if not found:
+            return
+        self.drops["srt-peer-unreachable"] += len(found)
+        hosts = {address[:2] for address in found}
+        for link in self.links:
+            if link.peer[:2] in hosts:
+                link.report_unreachable(now)
+                self._flush(link, now)
+
+    def _flush(self, part: Timed, now: float) -> None:
+        """Flush; a fault of ours harms nobody else."""
+        try:
+            part.flush(now)
+        except Exception as error:
+            self._fault(part, error)
+
+    def _fault(self, part: Timed, error: Exception) -> None:
+        if isinstance(part, Link):
+            self.failed(part, error)
+        else:
+            self._loop.call_exception_handler({"message": "srt endpoint", "exception": error})
+
+    def _serve_due(self, now: float, touched: dict[Timed, None]) -> None:
         heap = self._heap
         due: list[tuple[float, int, Timed]] = []
         while heap and heap[0][0] <= now:
             due.append(heapq.heappop(heap))
         for at, _, part in due:
-            if part.handle_timer(at, now):
-                part.flush(now)
-
-    def _is_urgent(self) -> bool:
-        return any(link.is_urgent for link in self._links.values())
+            try:
+                if part.handle_timer(at, now):
+                    touched[part] = None
+            except Exception as error:  # as in `_read`
+                self._fault(part, error)
 
     def _arm(self, now: float) -> None:
         """One timer of the loop for whatever comes first."""
         if self._rests_until:
             due = self._rests_until
         elif self._heap:
-            due = max(self._heap[0][0], self._turn_at + self._rest)
+            due = max(self._heap[0][0], self._turn_at + self._pace.rest)
         else:
             return
         self._due = due
@@ -349,7 +395,7 @@ class Endpoint:
     def _watch(self) -> None:
         if not self._is_watching:
             self._is_watching = True
-            self._loop.add_reader(self._sock.fileno(), self._turn)
+            self._loop.add_reader(self._sock.fileno(), self._turn, True)
 
     def _unwatch(self) -> None:
         if self._is_watching:
@@ -366,6 +412,7 @@ class Endpoint:
 
     def _add(self, link: Link, now: float) -> Link:
         self._links[link.socket_id.to_bytes(4, "big")] = link
+        self._pace.hurry(link)
         link.flush(now)
         return link
 

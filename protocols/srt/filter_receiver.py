@@ -43,6 +43,7 @@ MAX_KEPT = 8192  # packets: as many as a receive buffer has
 MAX_JUMP_MATRICES = 10
 MAX_JUMP_ROWS = 5  # where there are rows only
 MAX_TOLD = 8192  # losses of one jump
+MAX_AWAITED = 32_768  # packets that open groups miss, each counted once a group
 
 Losses = list[tuple[int, int]]  # first and last sequence number, both missing
 
@@ -61,8 +62,8 @@ class _Group:
 class FilterReceiver:
     """Rebuilds packets of one connection.
 
-    Public counters: `filter_packets` that came, `rebuilt` packets, `lost` ones that were told,
-    `useless` filter packets: malformed, or of groups that are forgotten.
+    Public counters: `filter_packets` that came, `rebuilt` packets, payload bytes of both, `lost`
+    ones that were told, `useless` filter packets: malformed, or of groups that are forgotten.
     """
 
     def __init__(
@@ -76,6 +77,7 @@ class FilterReceiver:
         self._oldest = 0  # offsets below are forgotten
         self._packets: dict[int, bytes] = {}  # by offset, in the order of arrival
         self._waiting: dict[int, list[_Group]] = {}  # by offset of a missing packet
+        self._awaited = 0
         self._open_losses: list[tuple[int, int]] = []  # heap: told at this offset, offset
         self._given_up: list[int] = []  # offsets of losses that are told next
         # Two groups that cross can both be open; more than that is of no use to any.
@@ -85,7 +87,9 @@ class FilterReceiver:
         self._patience = max(layout.columns // 3, 1)
         self._tells = layout.arq is Arq.ON_REQUEST
         self.filter_packets = 0
+        self.filter_bytes = 0
         self.rebuilt = 0
+        self.rebuilt_bytes = 0
         self.lost = 0
         self.useless = 0
 
@@ -134,10 +138,12 @@ class FilterReceiver:
             for old in range(self._oldest, oldest):
                 self._packets.pop(old, None)
                 for group in self._waiting.pop(old, ()):
+                    self._awaited -= 1
                     for missing in group.missing - {old}:
                         others = self._waiting.get(missing)
                         if others and group in others:
                             others.remove(group)
+                            self._awaited -= 1
             self._oldest = oldest
 
     def _miss(self, offset: int) -> None:
@@ -153,11 +159,13 @@ class FilterReceiver:
             self._given_up += range(max(self._highest + 1, offset - MAX_TOLD), offset)
         self._packets.clear()
         self._waiting.clear()
+        self._awaited = 0
         self._open_losses.clear()
         self._oldest = max(offset - offset % self._layout.columns, 0)
 
     def _take_filter_packet(self, offset: int, datagram: bytes, passed: list[bytes]) -> None:
         self.filter_packets += 1
+        self.filter_bytes += len(datagram) - HEADER_BYTES
         members = self._members(offset, datagram)
         if members is None or members[0] < self._oldest or offset - self._highest > self._max_jump:
             self.useless += 1
@@ -176,6 +184,10 @@ class FilterReceiver:
             return
         if any(other.members == members for other in self._waiting.get(min(missing), ())):
             return  # a repeat
+        if self._awaited + len(missing) > MAX_AWAITED:
+            self.useless += 1
+            return
+        self._awaited += len(missing)
         for each in missing:
             self._waiting.setdefault(each, []).append(group)
 
@@ -197,6 +209,7 @@ class FilterReceiver:
         """A packet came that groups were waiting for: those that miss one alone now."""
         ripe: list[_Group] = []
         for group in self._waiting.pop(offset):
+            self._awaited -= 1
             group.missing.discard(offset)
             if len(group.missing) == 1:
                 ripe.append(group)
@@ -214,6 +227,7 @@ class FilterReceiver:
                 self.useless += 1
                 continue
             self.rebuilt += 1
+            self.rebuilt_bytes += len(packet) - HEADER_BYTES
             passed.append(packet)
             self._packets[offset] = packet
             if offset in self._waiting:
@@ -230,7 +244,9 @@ class FilterReceiver:
         for each in group.members:
             if each == offset:
                 continue
-            other = self._packets[each]
+            other = self._packets.get(each)
+            if other is None:
+                return None  # it is forgotten: the packet that was missing came too late
             _, second, stamp, _ = unpack_header(other)
             timestamp ^= stamp
             flags ^= second >> KEY_SHIFT & 3

@@ -29,6 +29,7 @@ from enum import IntEnum
 from typing import Protocol
 
 from flux.base.serial import add, distance
+from protocols.srt.link_state import LinkState
 from protocols.srt.options import GroupType
 from protocols.srt.packet import MAX_MESSAGE, SEQUENCE_BITS
 
@@ -53,15 +54,11 @@ class GroupLink(Protocol):
         """What the peer has everything before."""
 
     @property
-    def last_received_at(self) -> float:
-        """When the peer was heard."""
+    def state(self) -> LinkState:
+        """How it is doing: some packets are confirmed, some given up."""
 
     @property
     def rtt(self) -> float:
-        """Seconds."""
-
-    @property
-    def rtt_variance(self) -> float:
         """Seconds."""
 
     @property
@@ -93,7 +90,7 @@ class Member:
     state: MemberState
     since: float  # of the state
     waits_since: float | None = None  # something is not acknowledged
-    acknowledged: int = 0  # as last seen
+    confirmed: int = 0  # packets, as last seen
     wary_until: float = 0.0
 
     @property
@@ -139,7 +136,7 @@ class GroupSender:
         """A link is connected."""
         is_backup = self.kind is GroupType.BACKUP
         state = MemberState.IDLE if is_backup else MemberState.STABLE
-        member = Member(link, weight, state, now, acknowledged=link.acknowledged_sequence)
+        member = Member(link, weight, state, now, confirmed=link.state.confirmed)
         self._members[key] = member
         if is_backup:
             self._look(now)
@@ -226,9 +223,11 @@ class GroupSender:
         if not member.is_active:
             return
         link = member.link
-        if link.acknowledged_sequence != member.acknowledged:
-            member.acknowledged = link.acknowledged_sequence
-            is_done = member.acknowledged == link.next_sequence
+        link_state = link.state
+        confirmed = link_state.confirmed
+        if confirmed != member.confirmed:
+            member.confirmed = confirmed
+            is_done = link.acknowledged_sequence == link.next_sequence
             member.waits_since = None if is_done else now
             if member.state is MemberState.UNSTABLE:
                 member.wary_until = now + WARY_SHARE * self._latency
@@ -237,7 +236,7 @@ class GroupSender:
             return
         if member.waits_since is None:
             return
-        silent = now - max(member.waits_since, link.last_received_at)
+        silent = now - max(member.waits_since, link_state.heard_at)
         if member.state is MemberState.FRESH:
             if now - member.since > max(MIN_STABILITY, self._latency) + PROBE_TIME:
                 self._change(member, MemberState.UNSTABLE, now)
@@ -246,7 +245,7 @@ class GroupSender:
 
     def _patience(self, link: GroupLink) -> float:
         """Seconds of silence that are no reason to worry."""
-        wanted = 2 * (link.rtt or DEFAULT_RTT) + 4 * link.rtt_variance
+        wanted = 2 * (link.rtt or DEFAULT_RTT) + 4 * link.state.rtt_variance
         return min(max(wanted, MIN_STABILITY), max(self._latency, MIN_STABILITY))
 
     def _activate(self, member: Member, now: float) -> None:
@@ -254,12 +253,12 @@ class GroupSender:
         self.activations += 1
         self._change(member, MemberState.FRESH, now)
         link = member.link
-        member.acknowledged = link.acknowledged_sequence
+        member.confirmed = link.state.confirmed
         kept = self._kept
         if not kept:
             return
         link.jump(kept[0].sequence, kept[0].message)
-        member.acknowledged = link.acknowledged_sequence
+        member.confirmed = link.state.confirmed
         member.waits_since = now
         for sent in kept:
             if not link.send([sent.payload], now, sent.sent_at):

@@ -8,9 +8,11 @@ last. What the links bring comes out of the inbox that they share; what is sent 
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
+from protocols.srt.connection import Connection
 from protocols.srt.events import DataReceived
 from protocols.srt.group import GroupSender, Member
-from protocols.srt.link import NO_CODE, Channel, Link, LinkHandler, Timed
+from protocols.srt.link import NO_CODE, NOBODY, Channel, Link, LinkHandler, Timed
+from protocols.srt.link_state import LinkState
 from protocols.srt.options import GroupType, Options
 from protocols.srt.packet import Address
 from protocols.srt.playout import Playout
@@ -87,6 +89,20 @@ class GroupLink:
         """How each link is doing."""
         return () if self._sender is None else self._sender.members
 
+    @property
+    def max_payload_bytes(self) -> int:
+        """The longest payload that all links take; 0: there is none."""
+        return min((link.max_payload_bytes for link in self.links.values()), default=0)
+
+    @property
+    def state(self) -> LinkState | None:
+        """How sending goes over the links that are in use; None: there is none."""
+        return LinkState.of_group(
+            each.link.state
+            for each in self.members
+            if each.is_active and isinstance(each.link, Connection)
+        )
+
     def statistics(self, now: float, *, is_clearing: bool = False) -> Statistics | None:
         """Of the link that was connected last."""
         return None if self._last is None else self._last.statistics(now, is_clearing=is_clearing)
@@ -108,6 +124,7 @@ class GroupLink:
         for link in tuple(self.links.values()):
             link.close(reason, now)
         self._handler.closed(self, reason, NO_CODE)
+        self._let_go()
 
     # -- for the endpoint --------------------------------------------------------------------
 
@@ -164,6 +181,8 @@ class GroupLink:
     def joined(self, link: Link, weight: int, now: float) -> None:
         """A link is connected."""
         connection, result = link.connection, link.result
+        if self._end:  # it was on its way when the group was closed
+            link.close(self._end, now)
         if connection is None or result is None or self._end:
             return
         self.links[link.socket_id] = self._last = link
@@ -186,6 +205,7 @@ class GroupLink:
         if not self.links and not is_going_on and not self._end:
             self._finish(reason)
             self._handler.closed(self, reason, code)
+            self._let_go()
         self.flush(now)
 
     def refused(self, reason: str, code: int) -> None:
@@ -193,12 +213,19 @@ class GroupLink:
         if self._sender is None and not self._end:
             self._finish(reason)
             self._handler.refused(reason, code)
+            self._let_go()
 
     # -- inside ------------------------------------------------------------------------------
 
     def _finish(self, reason: str) -> None:
         self._end = reason
         self._on_over()
+
+    def _let_go(self) -> None:
+        """All is told: hold on to nobody who may hold this."""
+        self._handler = NOBODY
+        self._on_lost = _is_last
+        self._on_over = _nothing
 
     def _rearm(self) -> None:
         dues = []
@@ -211,6 +238,16 @@ class GroupLink:
         if due < float("inf") and (self._timer_at is None or due < self._timer_at):
             self._timer_at = due
             self._waker.rearm(self, due)
+
+
+def _is_last(link: Link) -> bool:
+    """No other link is on its way."""
+    del link
+    return False
+
+
+def _nothing() -> None:
+    """It has been told."""
 
 
 class _Member(LinkHandler):

@@ -24,6 +24,10 @@ class Inbox(Protocol):
     def held(self) -> int:
         """Packets that wait inside."""
 
+    @property
+    def waiting(self) -> int:
+        """Of these, packets that will be handed out even if nothing more comes."""
+
     def append_run(self, first: int, entries: Sequence[Entry]) -> int:
         """Take packets in a row; how many of them are new."""
 

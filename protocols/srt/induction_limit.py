@@ -1,4 +1,4 @@
-"""How many inductions a listener answers: bounded by the second, by host and together."""
+"""How many inductions, or new requests, a listener hears: by the second, host and together."""
 
 
 class InductionLimit:

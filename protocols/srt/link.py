@@ -23,6 +23,7 @@ from protocols.srt.events import (
     SendRoom,
 )
 from protocols.srt.handshake import RandomBytes
+from protocols.srt.link_state import LinkState
 from protocols.srt.options import Options
 from protocols.srt.packet import Address, Run, is_handshake
 from protocols.srt.playout import Playout
@@ -54,6 +55,14 @@ class Channel(Protocol):
     @property
     def rtt(self) -> float | None:
         """Seconds; None: not connected."""
+
+    @property
+    def max_payload_bytes(self) -> int:
+        """The longest payload that `send` takes in live mode; 0: not connected."""
+
+    @property
+    def state(self) -> LinkState | None:
+        """How sending goes; None: not connected."""
 
     def send(self, payloads: Sequence[bytes], now: float) -> int:
         """Send payloads, one packet each in live mode; how many were taken."""
@@ -92,6 +101,9 @@ class LinkHandler:
         """The end, told once. `code`: of the peer's rejection, or of ours; NO_CODE: none."""
 
 
+NOBODY = LinkHandler()  # of a link that is closed: it holds on to nothing of the application's
+
+
 class Timed(Protocol):
     """What an endpoint wakes."""
 
@@ -114,7 +126,7 @@ class Pump(Protocol):
     def rearm(self, part: "Timed", at: float) -> None:
         """Call `handle_timer` then."""
 
-    def release(self, link: "Link", now: float) -> None:
+    def release(self, link: "Link") -> None:
         """It is closed: route nothing to it any more."""
 
     def failed(self, link: "Link", error: Exception) -> None:
@@ -130,6 +142,7 @@ class Link:
     __slots__ = (
         "_handler",
         "_is_busy",
+        "_is_stirred",
         "_machine",
         "_pump",
         "_random",
@@ -162,6 +175,7 @@ class Link:
         self._machine = machine
         self._random = random
         self._is_busy = False
+        self._is_stirred = False  # something came, or is due
         self._why = ""  # we close it
         self._timer_at: float | None = None  # what the endpoint was told
         self.socket_id = socket_id
@@ -179,6 +193,16 @@ class Link:
     def rtt(self) -> float | None:
         """Seconds; None: not connected."""
         return None if self.connection is None else self.connection.rtt
+
+    @property
+    def max_payload_bytes(self) -> int:
+        """The longest payload that `send` takes in live mode; 0: not connected."""
+        return 0 if self.connection is None else self.connection.max_payload_bytes
+
+    @property
+    def state(self) -> LinkState | None:
+        """How sending goes; None: not connected."""
+        return None if self.connection is None else self.connection.state
 
     def statistics(self, now: float, *, is_clearing: bool = False) -> Statistics | None:
         """What is measured; None: not connected. `is_clearing`: the next interval begins."""
@@ -211,12 +235,39 @@ class Link:
         if self.options.is_live and not self._is_busy:
             self._finish(reason, NO_CODE, now)
 
+    def abort(self, reason: str, now: float) -> None:
+        """End the link now, whatever is not sent yet."""
+        self.close(reason, now)
+        if not self.end and self.connection is not None:
+            self.connection.close(now, may_linger=False)
+            self._finish(reason, NO_CODE, now)
+
     # -- for the endpoint --------------------------------------------------------------------
 
     @property
     def is_urgent(self) -> bool:
         """Whether something is missing, so that every turn counts."""
         return self.connection is None or self.connection.is_repairing
+
+    @property
+    def refusals(self) -> dict[str, int]:
+        """What came from the peer and made no sense, by reason."""
+        found = {} if self._machine is None else dict(self._machine.counters)
+        if self.connection is not None:
+            for reason, number in self.connection.reasons.items():
+                found[reason] = found.get(reason, 0) + number
+        return found
+
+    def report_unreachable(self, now: float) -> None:
+        """The network says that nobody listens at the peer's address; `flush` is to follow."""
+        if self.connection is not None:  # who is being called may only be late
+            self.connection.report_unreachable(now)
+
+    def fail(self) -> None:
+        """A fault of ours: forget it, without another word to machines that may be broken."""
+        if not self.end:
+            self.end = "internal-error"
+            self._let_go(self.end, NO_CODE)
 
     def establish(self, result: HandshakeResult, now: float) -> None:
         """The handshake is done."""
@@ -228,17 +279,20 @@ class Link:
 
     def receive(self, datagrams: list[bytes], address: Address, now: float) -> None:
         """Datagrams that are for this link, all of one sender; `flush` is to follow."""
-        machine = self._machine
+        machine, connection = self._machine, self.connection
+        self._is_stirred = True
+        if max([each[0] for each in datagrams]) < HANDSHAKE and connection is not None:
+            connection.receive_datagrams(datagrams, address, now, False)  # data and nothing else
+            return
         words = [each for each in datagrams if each[0] == HANDSHAKE and not each[1]]
-        if words:
+        if words and machine is not None:  # once connected: the peer may have lost our last word
             datagrams = [each for each in datagrams if not is_handshake(each)]
-            if machine is not None:  # once connected: the peer may have lost our last word
-                machine.receive_datagrams(words, address, now)
-                if self.connection is None:
-                    self.flush(now)  # what came behind the last word is for the connection
+            machine.receive_datagrams(words, address, now)
+            if self.connection is None:
+                self.flush(now)  # what came behind the last word is for the connection
         if self.connection is not None:
             if datagrams:
-                self.connection.receive_datagrams(datagrams, address, now)
+                self.connection.receive_datagrams(datagrams, address, now, False)
         elif machine is not None:
             machine.receive_datagrams(datagrams, address, now)
 
@@ -247,10 +301,18 @@ class Link:
         if at != self._timer_at or self.end:
             return False
         self._timer_at = None
-        for part in (self._machine, self.connection):
-            due = None if part is None else part.get_timer()
-            if part is not None and due is not None and due <= now:
-                part.handle_timer(now)
+        machine = self._machine
+        if machine is not None:
+            due = machine.get_timer()
+            if due is not None and due <= now:
+                machine.handle_timer(now)
+        elif self.connection is not None and not self._is_stirred:
+            due = self.connection.get_timer()
+            if due is not None and due > now:  # what was waited for has come
+                self._timer_at = due
+                self._pump.rearm(self, due)
+                return False
+        self._is_stirred = True
         return True
 
     def flush(self, now: float) -> None:
@@ -259,35 +321,59 @@ class Link:
             return  # called from within a handler: the turn under way does it
         self._is_busy = True
         try:
-            while self._step(now):
+            while self._machine is not None and self._shake(self._machine, now):
                 pass
+            if self.connection is not None and not self.end:
+                self._exchange(self.connection, now)
         finally:
             self._is_busy = False
         if not self.end:
             self._rearm()
-            self._handler.turned(self, now)
+            try:
+                self._handler.turned(self, now)
+            except Exception as error:  # a fault of ours must not stop the endpoint
+                self._pump.failed(self, error)
 
     # -- inside ------------------------------------------------------------------------------
 
-    def _step(self, now: float) -> bool:
-        """One round of events and datagrams; whether there may be more."""
+    def _shake(self, machine: Caller | Rendezvous, now: float) -> bool:
+        """One round of the handshake's events and datagrams; whether there may be more."""
         is_more = False
-        for part in (self._machine, self.connection):
-            if part is None:
-                continue
-            while (event := part.next_event()) is not None:
-                self._take(event, now)
-                is_more = True
-                if self.end:
-                    return False
-            runs = part.datagrams_to_send(now)
-            if runs:
-                self._pump.transmit(runs)
+        while (event := machine.next_event()) is not None:
+            self._take(event, now)
+            is_more = True
+            if self.end:
+                return False
+        runs = machine.datagrams_to_send(now)
+        if runs:
+            self._pump.transmit(runs)
         return is_more
 
+    def _exchange(self, connection: Connection, now: float) -> None:
+        """Events and datagrams of the connection, until there are none."""
+        if self._is_stirred:
+            self._is_stirred = False
+            connection.handle_timer(now)  # once for all that came
+        event = connection.next_event()
+        while True:
+            while event is not None:
+                self._take(event, now)
+                if self.end:
+                    return
+                event = connection.next_event()
+            runs = connection.datagrams_to_send(now)
+            if runs:
+                self._pump.transmit(runs)
+            event = connection.next_event()
+            if event is None:
+                return
+
     def _take(self, event: object, now: float) -> None:
-        if isinstance(event, DataReceived):
-            self._tell(lambda: self._handler.received(self, event, now))
+        if type(event) is DataReceived:
+            try:
+                self._handler.received(self, event, now)
+            except Exception as error:  # a fault of ours must not stop the endpoint
+                self._pump.failed(self, error)
         elif isinstance(event, SendRoom):
             self._tell(lambda: self._handler.writable(self, now))
         elif isinstance(event, ConnectionClosed):
@@ -313,11 +399,19 @@ class Link:
         if self.end:
             return
         self.end = reason
-        for part in (self._machine, self.connection):
-            if part is not None:
-                self._pump.transmit(part.datagrams_to_send(now))  # the last word
-        self._pump.release(self, now)
+        try:
+            for part in (self._machine, self.connection):
+                if part is not None:
+                    self._pump.transmit(part.datagrams_to_send(now))  # the last word
+        finally:
+            self._let_go(reason, code)
+
+    def _let_go(self, reason: str, code: int) -> None:
+        self._pump.release(self)
         self._tell(lambda: self._handler.closed(self, reason, code))
+        # What holds on to each other is freed late, and in one go with thousands of others.
+        self._handler = NOBODY
+        self._machine = None
 
     def _tell(self, call: Callable[[], None]) -> None:
         try:
@@ -326,14 +420,13 @@ class Link:
             self._pump.failed(self, error)
 
     def _rearm(self) -> None:
-        dues = [
-            due
-            for part in (self._machine, self.connection)
-            if part is not None and (due := part.get_timer()) is not None
-        ]
-        if not dues:
+        due = None if self.connection is None else self.connection.get_timer()
+        if self._machine is not None:
+            first = self._machine.get_timer()
+            if due is None or (first is not None and first < due):
+                due = first
+        if due is None:
             return
-        due = min(dues)
         if self._timer_at is None or due < self._timer_at:
             self._timer_at = due
             self._pump.rearm(self, due)

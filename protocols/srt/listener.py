@@ -81,6 +81,7 @@ class Listener:
         "_limit",
         "_options",
         "_out",
+        "_request_limit",
         "_started_at",
         "_table",
         "counters",
@@ -91,6 +92,7 @@ class Listener:
         self._started_at = now
         self._jar = CookieJar(random(SECRET_BYTES), options.cookie_lifetime)
         self._limit = InductionLimit(options.max_inductions_per_host, options.max_inductions)
+        self._request_limit = InductionLimit(options.max_requests_per_host, options.max_requests)
         self._table = RequestTable(options)
         # (address, handshake, the caller's socket id, our start)
         self._out: deque[tuple[Address, Handshake, int, float]] = deque(maxlen=MAX_OUT)
@@ -124,6 +126,8 @@ class Listener:
             self._receive_induction(fixed, address, now)
         elif fixed.kind != HandshakeType.CONCLUSION:
             self._count("handshake-out-of-turn")
+        elif self._is_known(fixed, address):
+            self._count("handshake-repeated")
         elif not self._jar.is_valid(fixed.cookie, address, now):
             self._count("handshake-bad-cookie")
         else:
@@ -151,19 +155,33 @@ class Listener:
         )
         self._out.append((address, answer, handshake.socket_id, self._started_at))
 
+    def _is_known(self, fixed: Handshake, address: Address) -> bool:
+        """Whether this conclusion was heard before, however long ago; its answer goes out again."""
+        known = self._table.find(address, fixed.socket_id)
+        if known is None:
+            return False
+        asked = known.handshake
+        if (asked.cookie, asked.sequence) == (fixed.cookie, fixed.sequence):
+            self._answer(known)
+            return True
+        if known.state == RequestState.ENDED:
+            self._table.forget(known)  # a call anew, from a socket that has the same number
+            return False
+        return True  # that connection comes first
+
     def _receive_conclusion(
         self, packet: ControlPacket, fixed: Handshake, address: Address, now: float
     ) -> None:
-        known = self._table.find(address, fixed.socket_id)
-        if known is not None:
-            self._count("handshake-repeated")
-            if known.answer is not None:
-                self._answer(known)
+        host = str(address[0])
+        if not self._request_limit.is_allowed(host, now):
+            self._count("handshake-flood")  # an honest caller will ask again
             return
         try:
             check_fixed(fixed)
             offer, handshake = _read(packet)
-            if not self._table.has_room(str(address[0])):
+            if self._table.is_crowded(host):
+                raise refused(Reject.OVERLOAD)
+            if not self._table.has_room(host):
                 raise refused(Reject.BACKLOG)
             if offer.group is not None and not self._options.is_group_allowed:
                 raise refused(Reject.GROUP)

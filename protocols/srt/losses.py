@@ -7,12 +7,13 @@ the last question. A question whose answer would come after the play time is not
 are found missing together are asked for together, so there is one heap entry for all of them.
 
 Where questions themselves get lost, answers fail more often than packets get lost on their way to
-us; then each question is sent twice, a few milliseconds apart (`has_echo`). The sender answers the
-first that it gets.
+us; then questions are sent twice, a few milliseconds apart (`has_echo`). The sender answers the
+first that it gets. A few are still sent once, to see whether single ones get lost.
 """
 
 from collections.abc import Iterable, Sequence
 from heapq import heappop, heappush
+from itertools import islice, takewhile
 from math import sqrt
 
 MAX_MISSING = 8192  # of one hole the last ones; what is before them the sender has forgotten
@@ -20,26 +21,30 @@ MAX_ATTEMPTS = 64
 ECHO_SAMPLE = 24  # questions, failed or answered, that tell something
 ECHO_SHARE = 0.04  # of questions lost, that makes it worth to ask twice
 MEMORY = 256  # questions; then older ones count half
+PROBE_TURNS = 8  # questions of which one is sent once where the others are sent twice
 NEVER = float("inf")
 
 
 class Missing:
     """One packet that has not come. Times in seconds."""
 
-    __slots__ = ("asked", "play_at", "seen_at")
+    __slots__ = ("asked", "is_echoed", "play_at", "seen_at")
 
     def __init__(self, seen_at: float, play_at: float) -> None:
         self.seen_at = seen_at  # when its absence was noticed
         self.play_at = play_at  # of the packet that showed it; 0: not timed
         self.asked = 0
+        self.is_echoed = False  # the last question was sent twice
 
 
 class LossList:
     """Missing packets by unwrapped sequence number, in growing order."""
 
-    __slots__ = ("_answered", "_failed", "_number", "_queue", "missing")
+    __slots__ = ("_answered", "_attempts", "_failed", "_number", "_queue", "missing")
 
-    def __init__(self) -> None:
+    def __init__(self, attempts: int = MAX_ATTEMPTS) -> None:
+        """`attempts`: how often one packet is asked for."""
+        self._attempts = attempts
         self.missing: dict[int, Missing] = {}
         # Due, number, whether it is an echo, who.
         self._queue: list[tuple[float, int, bool, Sequence[int]]] = []
@@ -51,8 +56,9 @@ class LossList:
         """A hole, to be asked for at `due`; infinity: not until `report`."""
         first = max(first, end - MAX_MISSING)
         missing = self.missing
-        while len(missing) + end - first > MAX_MISSING:
-            del missing[next(iter(missing))]
+        # All of them at once: a dict looks again for its first entry each time that one is gone.
+        for old in list(islice(missing, max(len(missing) + end - first - MAX_MISSING, 0))):
+            del missing[old]
         for sequence in range(first, end):
             missing[sequence] = Missing(now, play_at)
         if due < NEVER:
@@ -72,7 +78,7 @@ class LossList:
         """A packet came: what is known of its absence; None: it was not missed."""
         found = self.missing.pop(sequence, None)
         if found is not None:
-            if found.asked:
+            if found.asked and not found.is_echoed:
                 self._answered += 1
             if not self.missing:
                 self._queue.clear()
@@ -81,15 +87,12 @@ class LossList:
     def forget_below(self, sequence: int) -> int:
         """Those below are not wanted any more; how many were still missing."""
         missing = self.missing
-        count = 0
-        while missing:
-            first = next(iter(missing))
-            if first >= sequence:
-                return count
-            del missing[first]
-            count += 1
-        self._queue.clear()
-        return count
+        past = list(takewhile(lambda number: number < sequence, missing))
+        for number in past:
+            del missing[number]
+        if not missing:
+            self._queue.clear()
+        return len(past)
 
     def forget(self, first: int, end: int) -> int:
         """The sender has given these up; how many were missing."""
@@ -122,18 +125,20 @@ class LossList:
                 asked += wanted
                 continue
             kept: list[int] = []
+            is_echoed = echo > 0 and self._number % PROBE_TURNS > 0
             for sequence in wanted:
                 lost = missing[sequence]
-                if lost.asked:
+                if lost.asked and not lost.is_echoed:
                     self._failed += 1
-                if (lost.play_at and now + rtt > lost.play_at) or lost.asked == MAX_ATTEMPTS:
+                if (lost.play_at and now + rtt > lost.play_at) or lost.asked >= self._attempts:
                     continue
                 lost.asked += 1
+                lost.is_echoed = is_echoed
                 kept.append(sequence)
             if kept:
                 asked += kept
                 self._push(now + again, False, kept)
-                if echo:
+                if is_echoed:
                     self._push(now + echo, True, kept)
         if self._answered + self._failed > MEMORY:
             self._answered /= 2

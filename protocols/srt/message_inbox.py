@@ -53,6 +53,11 @@ class MessageInbox:
         """Packets that wait inside."""
         return len(self._packets)
 
+    @property
+    def waiting(self) -> int:
+        """See `Inbox`: without a hole before them, and held back by the owner."""
+        return self.expected - self._first + len(self._early)
+
     def append_run(self, first: int, entries: Sequence[Entry]) -> int:
         """See `Inbox`."""
         insert = self.insert
@@ -122,7 +127,7 @@ class MessageInbox:
     def give_up(self, first: int, end: int, message: int) -> None:
         """See `Inbox`."""
         packets = self._packets
-        for sequence in range(max(first, self._first), end):
+        for sequence in range(max(first, self._first), min(end, self._first + self._capacity)):
             entry = packets.get(sequence)
             if entry is None or (message and entry is not TAKEN and entry is not GIVEN_UP):
                 packets[sequence] = GIVEN_UP
@@ -166,6 +171,9 @@ class MessageInbox:
         elif message != self._partial_message:
             self._break_off()
             self.broken += 1  # its beginning was given up
+            return
+        if len(self._partial) >= self._capacity:
+            self._break_off()  # longer than any buffer: it would never end
             return
         self._partial.append(payload)
         self._partial_message = message

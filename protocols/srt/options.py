@@ -13,10 +13,11 @@ MIN_PASSPHRASE_BYTES = 10
 MAX_PASSPHRASE_BYTES = 80
 MAX_STREAM_ID_BYTES = 512
 KEY_SIZES = (16, 24, 32)
-MIN_MTU = 76  # the smallest that UDT takes; libsrt refuses less than 32
+MIN_MTU = 116  # room for a word of data with all there can be before it; libsrt takes less
 MAX_MTU = 65_535
 MIN_WINDOW = 32  # packets, as libsrt
 MAX_LATENCY_MS = 0xFFFF
+MIN_DROP_AGE = 1.0  # seconds, as libsrt
 
 HEADER_BYTES = 16  # of an SRT packet
 UDP_IPV4_BYTES = 28
@@ -29,6 +30,14 @@ class Mode(IntEnum):
     LIVE = 0  # one packet is one message, played out in time
     MESSAGE = 1  # whole messages of many packets, nothing dropped for age
     STREAM = 2  # bytes without borders: file transfer, the STREAM flag
+
+
+class Control(IntEnum):
+    """What decides how fast we send; the peer need not know."""
+
+    BY_NAME = 0  # what the name on the wire says: pacing for "live", AIMD for "file"
+    PACING = 1
+    AIMD = 2
 
 
 class CipherMode(IntEnum):
@@ -85,10 +94,11 @@ class RateOptions:
 class RepairOptions:
     """Loss detection, repair and giving up."""
 
-    has_periodic_nak: bool = True
+    has_periodic_nak: bool = True  # ask again for what does not come
     drops_late: bool = True  # TLPKTDROP: what is too late is skipped
     send_drop_delay: float = 0.0  # added to the peer's latency before the sender drops; -1: never
-    reorder_max_packets: int = 0  # lossmaxttl; 0: the tolerance in time alone
+    min_drop_age: float = MIN_DROP_AGE  # seconds that the sender keeps a packet at least
+    reorder_max_packets: int = 0  # lossmaxttl: so many may overtake one that is not lost
     has_tail_probe: bool = True
     doubles_last_chance: bool = False  # the last useful retransmission is sent twice
 
@@ -102,6 +112,7 @@ class Options:
     receive_latency_ms: int = 120
     peer_latency_ms: int = 0  # the least that the peer shall take
     congestion: str = ""  # name on the wire; empty: "live" or "file", as the mode wants
+    control: Control = Control.BY_NAME
     filter: str = ""  # packet filter: "fec,cols:10,rows:5"; empty: none
     group: GroupOffer | None = None  # as caller: the group that this link joins
 
@@ -146,11 +157,17 @@ class ListenerOptions:
 
     answer_timeout: float = 3.0  # of the application and of the key; then the request is dropped
     linger: float = 10.0  # a rejection is remembered that long for repeats
-    cookie_lifetime: float = 60.0  # seconds; a cookie is good for one to two of these
+    # Seconds; a cookie is good for one to two of these. So long a closed connection is remembered
+    # too, as a recorded conclusion must not open it once more.
+    cookie_lifetime: float = 60.0
 
     max_waiting: int = 256  # requests that wait for an answer
     max_waiting_per_host: int = 64
+    max_accepted_per_host: int = 1024  # connections
     max_rejections: int = 1024  # remembered ones
+    max_closed: int = 4096  # remembered connections
+    max_requests_per_host: int = 250  # new ones in one second; each may cost a key
+    max_requests: int = 2000  # new ones in one second, all hosts together
     max_inductions_per_host: int = 1000  # answered in one second
     max_inductions: int = 20_000  # answered in one second, all hosts together
 

@@ -1,6 +1,6 @@
 """What a connection is made of, put together from what the handshake agreed on."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Self
 
 from flux.base.serial import extend
@@ -12,6 +12,7 @@ from protocols.srt.crypto import Crypto
 from protocols.srt.filter import FILTER_HEAD_BYTES, Arq, FilterLayout, FilterSender
 from protocols.srt.filter_receiver import FilterReceiver
 from protocols.srt.handshake import RandomBytes
+from protocols.srt.handshake_wire import HsFlag
 from protocols.srt.histogram import Histogram
 from protocols.srt.inbox import Inbox
 from protocols.srt.losses import Missing
@@ -20,11 +21,13 @@ from protocols.srt.options import (
     HEADER_BYTES,
     UDP_IPV4_BYTES,
     UDP_IPV6_BYTES,
+    Control,
     Mode,
     Options,
 )
 from protocols.srt.packet import SEQUENCE_BITS
 from protocols.srt.playout import Playout
+from protocols.srt.rates import MIN_CAPACITY, MIN_FILE_CAPACITY
 from protocols.srt.receiver import Receiver
 from protocols.srt.result import HandshakeResult
 from protocols.srt.rtt import RttEstimator
@@ -99,6 +102,8 @@ class Parts:
             arq=layout.arq if layout is not None else Arq.ALWAYS,
             capacity=options.receive_buffer_packets,
             on_arrival=recovery.note,
+            repair=options.repair,
+            now=now,
         )
         size = max_payload(result, options, crypto.overhead_bytes, layout is not None)
         return cls(
@@ -109,7 +114,7 @@ class Parts:
             inbox,
             is_shared,
             receiver,
-            Acknowledger(first, rtt, now),
+            Acknowledger(first, rtt, now, MIN_CAPACITY if options.is_live else MIN_FILE_CAPACITY),
             make_sender(result, options, rtt, crypto, layout, size, now),
             FilterReceiver(layout, result.receive_sequence, result.socket_id) if layout else None,
             recovery,
@@ -129,10 +134,13 @@ def make_inbox(result: HandshakeResult, options: Options) -> Inbox:
 def make_control(
     result: HandshakeResult, options: Options, payload_bytes: int
 ) -> CongestionControl:
-    """Congestion control by its name on the wire."""
-    if options.congestion_name == FILE_CONTROL:
+    """What decides how fast is sent."""
+    control = options.control
+    if control is Control.BY_NAME and options.congestion_name == FILE_CONTROL:
+        control = Control.AIMD
+    if control is Control.AIMD:
         window = min(options.flow_window, options.send_buffer_packets)
-        return AimdControl(payload_bytes, window, options.rate.max_rate)
+        return AimdControl(payload_bytes, window, options.rate.max_rate, options.is_live)
     return LiveControl(options.rate)
 
 
@@ -155,6 +163,8 @@ def make_sender(
     latency = 0.0
     if result.mode == Mode.LIVE:
         latency = max(result.send_latency_ms / 1000, MIN_LATENCY)
+    repair, flags = options.repair, result.peer_flags
+    is_final = layout is not None and layout.arq is Arq.NEVER
     return Sender(
         result.send_sequence,
         result.peer_socket_id,
@@ -165,7 +175,15 @@ def make_sender(
         crypto,
         now,
         latency=latency,
-        repair=options.repair,
+        repair=replace(
+            repair,
+            # What waits for its turn at a narrow path is late by then.
+            min_drop_age=0.0 if options.control is Control.AIMD else repair.min_drop_age,
+            # A peer that waits for late packets must get them all.
+            drops_late=repair.drops_late and bool(flags & HsFlag.DROP_LATE),
+            has_periodic_nak=is_final or bool(flags & HsFlag.PERIODIC_NAK),
+            has_tail_probe=repair.has_tail_probe and not is_final,
+        ),
         repair_rate=options.rate.max_repair_rate,
         overhead_percent=options.rate.overhead_percent,
         capacity=options.send_buffer_packets,

@@ -18,7 +18,7 @@ from protocols.srt.histogram import Histogram
 from protocols.srt.inbox import Entry
 from protocols.srt.tsbpd import PlayClock
 
-TICK = 0.005
+TICK = 0.010
 MAX_SKIPS = 256  # ranges that are remembered, to tell belated packets from duplicates
 NEVER = float("inf")
 
@@ -64,6 +64,11 @@ class Playout:
     def held(self) -> int:
         """Packets that wait inside."""
         return len(self._ready) + len(self._ahead)
+
+    @property
+    def waiting(self) -> int:
+        """See `Inbox`."""
+        return self.held
 
     @property
     def held_seconds(self) -> float:

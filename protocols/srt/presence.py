@@ -25,6 +25,7 @@ class Presence:
     """Public: `phase`, `reason` and `is_remote` of the end, `received_at`, `sent_at`."""
 
     __slots__ = (
+        "_ending",
         "_ends_at",
         "_options",
         "_signs",
@@ -44,10 +45,16 @@ class Presence:
         self.is_remote = False
         self.received_at = now
         self.sent_at = now
+        self._ending = ""  # the reason, if nothing contradicts
         self._told_at = 0.0  # when SHUTDOWN came
         self._ends_at = NEVER
         self._signs = 0
         self._unreachable = 0
+
+    @property
+    def is_taking(self) -> bool:
+        """Whether the application may send; while it is not sure that the peer has left, too."""
+        return self.phase is Phase.OPEN or self.phase is Phase.ENDING
 
     def hear(self, now: float) -> None:
         """Something of the peer came."""
@@ -72,10 +79,11 @@ class Presence:
             self.phase = Phase.LINGERING
             self._ends_at = now + self._options.linger
 
-    def hear_shutdown(self, now: float) -> None:
+    def hear_shutdown(self, now: float, reason: str = "srt-peer-closed") -> None:
         """The peer wants to end."""
         if self.phase is Phase.OPEN or self.phase is Phase.LINGERING:
             self.phase = Phase.ENDING
+            self._ending = reason
             self._told_at = now
             self._signs = 0
             self._ends_at = now + ENDING_TIME
@@ -98,9 +106,17 @@ class Presence:
         if self.phase is Phase.LINGERING and (is_sent or now >= self._ends_at):
             self.end("srt-closed", False)
         elif self.phase is Phase.ENDING and is_played and now >= self._ends_at:
-            self.end("srt-peer-closed", True)
-        elif now >= self.received_at + self._options.idle_timeout:
+            self.end(self._ending, True)
+        elif now >= self._idle_at:
             self.end("srt-peer-idle", True)
+
+    @property
+    def _idle_at(self) -> float:
+        """When the peer is gone; one that has left may still be read to the end."""
+        limit = self._options.idle_timeout
+        if self.phase is Phase.ENDING:
+            limit = max(limit, self._options.linger)
+        return self.received_at + limit
 
     @property
     def keepalive_at(self) -> float:
@@ -109,6 +125,6 @@ class Presence:
 
     def get_timer(self, now: float) -> float:
         """When `look`, or a keepalive, is wanted."""
-        at = min(self.keepalive_at, self.received_at + self._options.idle_timeout)
+        at = min(self.keepalive_at, self._idle_at)
         # What is waited for longer than that has timers of its own.
         return min(at, self._ends_at) if self._ends_at > now else at

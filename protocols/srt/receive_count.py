@@ -15,11 +15,12 @@ class ReceiveCount:
     retransmitted: int = 0
     recovered: int = 0  # missing ones that came because they were sent again
     reordered: int = 0  # missing ones that came by themselves
-    reorder_distance: int = 0  # packets; the farthest
+    reorder_distance: int = 0  # packets; the farthest since it was last looked at
     duplicates: int = 0
     belated: int = 0  # they came when they had been given up
     belated_mean_ms: float = 0.0  # behind their play time, a mean that fades
-    undecryptable: int = 0
+    undecryptable: int = 0  # no key opens them
+    unreadable: int = 0  # of these: they took their place all the same
     undecryptable_bytes: int = 0
     naks: int = 0  # control packets
     asked: int = 0  # for so many packets, each time counted

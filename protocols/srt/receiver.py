@@ -20,10 +20,12 @@ packet that its key does not open, where the cipher can tell, is as one that nev
 from collections.abc import Callable, Sequence
 
 from protocols.srt.cipher import PacketCipher
+from protocols.srt.congestion.bucket import TokenBucket
 from protocols.srt.control import Range, serialize_losses
 from protocols.srt.filter import Arq
 from protocols.srt.inbox import Entry, Inbox
-from protocols.srt.losses import LossList, Missing, ranges_of
+from protocols.srt.losses import MAX_ATTEMPTS, LossList, Missing, ranges_of
+from protocols.srt.options import RepairOptions
 from protocols.srt.packet import (
     HEADER_BYTES,
     KEY_MASK,
@@ -35,7 +37,7 @@ from protocols.srt.packet import (
 )
 from protocols.srt.receive_count import ReceiveCount
 from protocols.srt.reorder import ReorderTolerance
-from protocols.srt.rtt import AGAIN_MARGIN, RttEstimator
+from protocols.srt.rtt import RttEstimator
 from protocols.srt.tsbpd import MAX_AHEAD, MICROSECOND
 
 MAX_STEP = 512  # packets that may be missing at once without a second witness
@@ -44,9 +46,13 @@ HALF_LAP = 1 << 30
 LAP = 1 << 31
 CHECKED = KEY_MASK | RETRANSMITTED
 ECHO_DELAY = 0.003
+FILE_OVERDUE = 0.040  # seconds at least, until a question is asked again
 LOSS_SAMPLE = 512  # packets that the share of losses is taken over
 MAX_NAK_WORDS = 360
 MAX_NAKS = 8  # control packets at once
+ENDLESS = 1 << 30  # attempts, where nothing is ever too late
+# Missing packets that are asked for: in one second, and after a pause.
+MISSED_RATE, MISSED_DEPTH, FILE_MISSED_DEPTH = 32_768.0, 4096.0, 8192.0
 UNREAD = (False, None)
 NEVER = float("inf")
 
@@ -67,16 +73,22 @@ class Receiver:
         arq: Arq = Arq.ALWAYS,
         capacity: int = 8192,
         on_arrival: OnArrival | None = None,
+        repair: RepairOptions | None = None,
+        now: float = 0.0,
     ) -> None:
         """`ciphers`: by key flag 1..3, None where it is unknown.
 
         `on_arrival` is told of each missing packet that comes after all.
         """
+        options = repair or RepairOptions()
         clock = inbox.clock
         self.next = first_sequence
         self.count = ReceiveCount()
-        self.losses = LossList()
-        self.tolerance = ReorderTolerance(clock.latency if clock else 0.0)
+        self._is_dropping = options.drops_late
+        attempts = MAX_ATTEMPTS if options.drops_late else ENDLESS
+        self.losses = LossList(attempts if options.has_periodic_nak else 1)
+        latency = clock.latency if clock else 0.0
+        self.tolerance = ReorderTolerance(latency, options.reorder_max_packets)
         self.is_secured = False  # then packets in clear are not the peer's
         self._socket_id = socket_id
         self._inbox = inbox
@@ -88,8 +100,10 @@ class Receiver:
         self._on_arrival = on_arrival
         self._stray = -1  # a number far ahead that waits for a witness
         self._stray_packet = b""
-        self._loss_mark = (first_sequence, 0)  # `next` and `lost` when the share began
+        # `next`, `lost` and the time when the share of losses and the pace began.
+        self._loss_mark = (first_sequence, 0, now)
         self._loss = 0.0
+        self._missed = TokenBucket(MISSED_RATE, MISSED_DEPTH if clock else FILE_MISSED_DEPTH, now)
 
     def receive(self, datagrams: Sequence[bytes], now: float) -> None:
         """Take data packets with whole headers, none of them the filter's."""
@@ -201,18 +215,24 @@ class Receiver:
         """Packets from `next` up to `end` have not come."""
         first = self.next
         self.count.lost += end - first
+        marked, lost, marked_at = self._loss_mark
         due = NEVER
         if self._arq is Arq.ALWAYS:
             rtt = self._rtt
             latency = self._clock.latency if self._clock is not None else 1.0
-            self.tolerance.update(rtt.rtt, latency % (rtt.rtt + AGAIN_MARGIN), now)
+            pace = (now - marked_at) / (end - marked)
+            self.tolerance.update(rtt.rtt, latency % rtt.overdue, pace, now)
             due = now + self.tolerance.seconds
-        self.losses.add(first, end, now, due, play_at)
-        marked, lost = self._loss_mark
+        asked = min(end - first, max(int(self._missed.available(now)), 0))
+        self._missed.take(asked)
+        if asked < end - first:  # no loss of a line is like that
+            self.count.refuse("holes-too-many", end - first - asked)
+        if asked:
+            self.losses.add(end - asked, end, now, due, play_at if self._is_dropping else 0.0)
         if end - marked >= LOSS_SAMPLE // 8:
             self._loss = (self.count.lost - lost) / (end - marked)
         if end - marked >= LOSS_SAMPLE:
-            self._loss_mark = (end, self.count.lost)
+            self._loss_mark = (end, self.count.lost, now)
 
     def _is_witnessed(self, number: int, datagram: bytes, play_at: float, now: float) -> bool:
         """Whether a packet from far ahead is to be believed: when two come from there."""
@@ -279,6 +299,7 @@ class Receiver:
         if cipher is None:
             # Asking again would bring the same: its place is taken, and nothing is played there.
             self.count.undecryptable += 1
+            self.count.unreadable += 1
             self.count.undecryptable_bytes += len(datagram) - HEADER_BYTES
             return True, None
         payload = cipher.open(sequence, datagram)
@@ -290,6 +311,7 @@ class Receiver:
     def _refuse_sealed(self, datagram: bytes) -> None:
         """A packet is not what its key has sealed."""
         self.count.refuse("not-authentic")
+        self.count.packets += 1
         self.count.undecryptable += 1
         self.count.undecryptable_bytes += len(datagram) - HEADER_BYTES
 
@@ -313,8 +335,10 @@ class Receiver:
             self.count.refuse("drop-request-out-of-window")
             return
         if end > self.next:
-            # It was given up before it was ever sent.
-            self.next = end
+            # It was given up before it was ever sent. A sender of timed packets does not say so.
+            if self._clock is not None:
+                end = max(start, self.next)
+            self.next = max(self.next, end)
         self.losses.forget(start, end)
         self._inbox.give_up(start, end, message)
 
@@ -325,8 +349,11 @@ class Receiver:
             return []
         losses.forget_below(self._inbox.expected)
         rtt = self._rtt
+        overdue = rtt.overdue
         echo = ECHO_DELAY if losses.has_echo(self._loss) else 0.0
-        asked = losses.due(now, min(rtt.rtt, rtt.lowest), rtt.overdue, echo)
+        if self._clock is None:  # a file: the sender's pace decides when an answer comes
+            overdue, echo = max(overdue, FILE_OVERDUE), 0.0
+        asked = losses.due(now, min(rtt.rtt, rtt.lowest), overdue, echo)
         has = self._inbox.has  # another link of the group may have brought it
         wanted = [number for number in asked if not has(number)]
         bodies: list[bytes] = []

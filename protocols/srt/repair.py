@@ -31,13 +31,17 @@ FIT_MARGIN = 0.002  # seconds before it that the last answer must be on its way
 DOUBLE_DELAY = 0.003
 EARLY_SHARES = (0.25, 0.85)  # of a round trip; a repeated question between was by a timer
 PERIODIC_SIGNS = 3
+PERIODIC_SHARE = 0.2  # of all questions; late turns make a few of them look like that
+MEMORY = 256  # questions; then older ones count half
 MIN_DEPTH = 384_000.0  # bytes that may be repaired in a burst
 DEPTH_SECONDS = 2.0
 MAX_SHARE = 0.75  # of the input
 NEED_MARGIN = 1.3
 QUEUE_SHARE, QUEUE_MARGIN = 1.5, 0.020  # a round trip beyond that tells of a queue
 LOSS_PACKETS = 256  # sent ones, between two looks at the share that is lost
+LOSS_LOOKS = 4  # that it is a mean of
 MAX_KNOWN = 16_384
+FILE_GUARD = 0.015  # seconds at least between two copies of one packet, in file modes
 WAIT = 0.001  # seconds at least, until a budget is looked at again
 NEVER = float("inf")
 
@@ -67,48 +71,70 @@ class RepairQueue:
         rate: int = -1,
         overhead_percent: int = 25,
         doubles_last: bool = False,
+        drops_late: bool = True,
     ) -> None:
-        """`latency` of the peer in seconds, 0: nothing is timed. `rate`: see RateOptions."""
+        """`latency` of the peer in seconds, 0: nothing is timed. `rate`: see RateOptions.
+
+        `drops_late`: the peer has no use for what comes after its play time.
+        """
         self._buffer = buffer
         self._rtt = rtt
         self._count = count
         self._latency = latency
         self._doubles_last = doubles_last
+        self._useful = latency + LATE_MARGIN if drops_late else NEVER  # seconds after it was sent
         self._fixed_rate = float(rate) if rate >= 0 else -1.0
         self._share = overhead_percent / 100
         self._bucket = TokenBucket(max(self._fixed_rate, 0.0), MIN_DEPTH, now)
         self._wanted: set[int] = set()
         self._copies: dict[int, Copy] = {}
         self._later: list[tuple[float, int, bool]] = []  # heap: at, packet, whether doubled
-        self._early = 0  # signs that the peer asks by a timer
+        self._early = 0.0  # signs that the peer asks by a timer
+        self._questions = 0.0
         self._loss = 0.0
         self._loss_mark = (0, 0)
+        self._looks = 0
         self.is_peer_periodic = False
 
-    def ask(self, numbers: list[int], now: float) -> None:
-        """The peer misses these, all of them in the buffer, in order."""
+    def ask(self, numbers: list[int], now: float) -> int:
+        """The peer misses these, all of them in the buffer, in order; how many that is news of."""
         rtt = self._rtt
         guard = rtt.rtt - min(2 * rtt.variance, rtt.rtt / 4) - 0.001
+        if not self._latency:
+            guard = max(guard, FILE_GUARD)
         copies, wanted = self._copies, self._wanted
         early_from, early_to = EARLY_SHARES[0] * rtt.rtt, EARLY_SHARES[1] * rtt.rtt
         is_list = False
+        news = 0
         for number in numbers:
             copy = copies.get(number)
             if copy is None:
+                news += number not in wanted
                 wanted.add(number)
                 continue
             copy.is_heard = False
             is_list = True
             age = now - copy.at
             if age >= guard:
+                news += number not in wanted
                 wanted.add(number)
                 continue
             self._count.refuse("nak-early")
             if early_from < age < early_to:
                 self._early += 1
-                self.is_peer_periodic = self._early >= PERIODIC_SIGNS
+        self._judge(len(numbers))
         if is_list and self.is_peer_periodic:
             self._hear(set(numbers), now)
+        return news
+
+    def _judge(self, asked: int) -> None:
+        """So many packets were asked for: see whether by a timer."""
+        self._questions += asked
+        share = PERIODIC_SHARE * self._questions
+        self.is_peer_periodic = self._early >= PERIODIC_SIGNS and self._early >= share
+        if self._questions > MEMORY:
+            self._questions /= 2
+            self._early /= 2
 
     def _hear(self, listed: set[int], now: float) -> None:
         """A list of all that the peer misses: what it leaves out has come."""
@@ -120,6 +146,26 @@ class RepairQueue:
     def want(self, number: int) -> None:
         """Send this one again, whoever asks: a probe, or a timeout."""
         self._wanted.add(number)
+
+    def wants(self, number: int) -> bool:
+        """Whether this one waits to be sent again."""
+        return number in self._wanted
+
+    def copied_at(self, number: int) -> float:
+        """When this one was sent again; minus infinity: never; infinity: it still waits."""
+        if number in self._wanted:
+            return NEVER
+        copy = self._copies.get(number)
+        return -NEVER if copy is None else copy.at
+
+    def overdue(self, first: int, age: float, now: float) -> list[int]:
+        """Packets from `first` on whose last copy is so old that it was lost, or came unheard."""
+        wanted = self._wanted
+        return sorted(
+            number
+            for number, copy in self._copies.items()
+            if number >= first and now - copy.at >= age and number not in wanted
+        )
 
     def forget_below(self, number: int) -> None:
         """The peer has these, or they are given up."""
@@ -140,9 +186,9 @@ class RepairQueue:
         return not self._wanted and not (self._later and self._later[0][0] <= now)
 
     @property
-    def is_idle(self) -> bool:
-        """Whether nothing waits to be sent again."""
-        return not self._wanted
+    def is_open(self) -> bool:
+        """Whether a loss is not mended yet, as far as is known."""
+        return bool(self._wanted or self._copies)
 
     def update(self, input_rate: float, now: float) -> None:
         """Set the budget by the input, bytes of payload per second; call it now and then."""
@@ -151,7 +197,8 @@ class RepairQueue:
         if count.unique - sent >= LOSS_PACKETS:
             share = min((count.lost - lost) / (count.unique - sent), 1.0)
             share /= 1 + share  # losses of repairs are among them
-            self._loss += (share - self._loss) / 4
+            self._looks = min(self._looks + 1, LOSS_LOOKS)  # the first one counts in full
+            self._loss += (share - self._loss) / self._looks
             self._loss_mark = (count.unique, count.lost)
         if self._fixed_rate >= 0:
             rate = self._fixed_rate
@@ -173,7 +220,7 @@ class RepairQueue:
         if not self._wanted:
             return []
         is_timed = self._latency > 0
-        if is_timed:
+        if is_timed or self._fixed_rate >= 0:
             limit = min(limit, self._bucket.available(now))
         chosen: list[tuple[SendBatch, int]] = []
         for number in sorted(self._wanted):
@@ -181,7 +228,7 @@ class RepairQueue:
             if batch is None:
                 self._wanted.discard(number)
                 continue
-            if is_timed and now > batch.sent_at + self._latency + LATE_MARGIN:
+            if is_timed and now > batch.sent_at + self._useful:
                 self._wanted.discard(number)
                 self._count.refuse("repair-late")
                 continue
@@ -199,7 +246,8 @@ class RepairQueue:
         """When `due` may have something; infinity: when the peer asks."""
         at = self._later[0][0] if self._later else NEVER
         if self._wanted:
-            ready = self._bucket.ready_at() if self._latency else now
+            is_shaped = self._latency or self._fixed_rate >= 0
+            ready = self._bucket.ready_at() if is_shaped else now
             at = min(at, max(ready, now + WAIT))
         return at
 

@@ -4,7 +4,8 @@
 |---|---|---|
 | WAITING | `max_waiting`, `max_waiting_per_host` | answered, or `answer_timeout` |
 | ACCEPTED | as many as the owner accepts | the owner forgets it |
-| ENDED | `max_rejections`, the oldest go first | `linger` |
+| ENDED, refused | `max_rejections`, the oldest go first | `linger` |
+| ENDED, its connection closed | `max_closed`, the oldest go first | its cookie is good no more |
 
 A request is known by the caller's address and socket id for its whole life, so that a conclusion
 that comes again gets the same answer. One that comes after its end gets the rejection again, or
@@ -75,7 +76,9 @@ class RequestTable:
     _waiting: dict[str, int] = field(default_factory=dict)  # by host
     _waiting_total: int = 0
     _deadlines: dict[int, float] = field(default_factory=dict)  # of WAITING, by handle
-    _ends: deque[tuple[float, Request]] = field(default_factory=deque)  # of ENDED
+    _ends: deque[tuple[float, Request]] = field(default_factory=deque)  # of ENDED, refused
+    _closed: deque[tuple[float, Request]] = field(default_factory=deque)  # of ENDED, closed
+    _accepted: dict[str, int] = field(default_factory=dict)  # by host
     _handle: int = 0
 
     def __len__(self) -> int:
@@ -96,6 +99,10 @@ class RequestTable:
             and self._waiting.get(host, 0) < self.options.max_waiting_per_host
         )
 
+    def is_crowded(self, host: str) -> bool:
+        """Whether a host has as many connections as it may."""
+        return self._accepted.get(host, 0) >= self.options.max_accepted_per_host
+
     def add(
         self, address: Address, handshake: Handshake, offer: Offer, now: float, peer_start: float
     ) -> Request:
@@ -112,6 +119,8 @@ class RequestTable:
     def accept(self, request: Request, answer: Handshake) -> None:
         """It is a connection now."""
         self._leave_waiting(request)
+        host = str(request.address[0])
+        self._accepted[host] = self._accepted.get(host, 0) + 1
         request.state = RequestState.ACCEPTED
         request.answer = answer
         request.acceptance = None
@@ -121,17 +130,25 @@ class RequestTable:
         self._leave_waiting(request)
         if request.state == RequestState.ENDED:
             return
+        options, was_accepted = self.options, request.state == RequestState.ACCEPTED
         request.state = RequestState.ENDED
         request.answer = answer
         request.acceptance = None
-        self._ends.append((now + self.options.linger, request))
-        while len(self._ends) > self.options.max_rejections:
+        if was_accepted:
+            _take_one(self._accepted, str(request.address[0]))
+            self._closed.append((now + 2 * options.cookie_lifetime, request))
+        else:
+            self._ends.append((now + options.linger, request))
+        if len(self._ends) > options.max_rejections:
             self._remove(self._ends.popleft()[1])
+        if len(self._closed) > options.max_closed:
+            self._remove(self._closed.popleft()[1])
 
     def expired(self, now: float) -> list[Request]:
         """Those that waited too long; ended ones that are old enough are forgotten."""
-        while self._ends and self._ends[0][0] <= now:
-            self._remove(self._ends.popleft()[1])
+        for ends in (self._ends, self._closed):
+            while ends and ends[0][0] <= now:
+                self._remove(ends.popleft()[1])
         late = []
         for handle, deadline in self._deadlines.items():
             if deadline > now:
@@ -142,20 +159,29 @@ class RequestTable:
     def next_at(self) -> float:
         """When `expired` has something to do; infinity: never."""
         first_deadline = next(iter(self._deadlines.values()), NEVER)
-        return min(first_deadline, self._ends[0][0] if self._ends else NEVER)
+        return min([first_deadline, *(ends[0][0] for ends in (self._ends, self._closed) if ends)])
+
+    def forget(self, request: Request) -> None:
+        """One that has ended is of no interest any more."""
+        self._by_key.pop(request.key, None)
 
     def _leave_waiting(self, request: Request) -> None:
         if request.state != RequestState.WAITING:
             return
         del self._deadlines[request.handle]
         self._waiting_total -= 1
-        host = str(request.address[0])
-        left = self._waiting.get(host, 1) - 1
-        if left:
-            self._waiting[host] = left
-        else:
-            self._waiting.pop(host, None)
+        _take_one(self._waiting, str(request.address[0]))
 
     def _remove(self, request: Request) -> None:
-        self._by_key.pop(request.key, None)
+        if self._by_key.get(request.key) is request:
+            del self._by_key[request.key]
         self._by_handle.pop(request.handle, None)
+
+
+def _take_one(counts: dict[str, int], host: str) -> None:
+    """One less of that host."""
+    left = counts.get(host, 1) - 1
+    if left:
+        counts[host] = left
+    else:
+        counts.pop(host, None)

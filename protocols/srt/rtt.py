@@ -5,6 +5,7 @@ from collections import OrderedDict
 INITIAL_RTT = 0.100
 INITIAL_VARIANCE = 0.050
 MAX_RTT = 60.0
+MAX_STEP = 0.1  # seconds
 MAX_OUTSTANDING = 1024  # ACKs
 AGAIN_MARGIN = 0.005  # seconds over the round trip before a question is repeated
 MIN_SPREAD = 0.010
@@ -14,14 +15,15 @@ HISTORY = 10.0  # seconds that the smallest round trip is looked for in
 class RttEstimator:
     """Smoothed round-trip time and variance, in seconds.
 
-    Public: `rtt`, `variance`, `lowest` (of the last 10 to 20 s), `has_sample`.
+    Public: `rtt`, `variance`, `lowest` (of the last 10 to 20 s), `last` sample, `has_sample`.
     """
 
-    __slots__ = ("_next_lowest", "_turn_at", "has_sample", "lowest", "rtt", "variance")
+    __slots__ = ("_next_lowest", "_turn_at", "has_sample", "last", "lowest", "rtt", "variance")
 
     def __init__(self, sample: float | None = None) -> None:
         self.rtt = INITIAL_RTT
         self.variance = INITIAL_VARIANCE
+        self.last = INITIAL_RTT
         self.has_sample = False
         self.lowest = MAX_RTT
         self._next_lowest = MAX_RTT
@@ -34,7 +36,7 @@ class RttEstimator:
 
     def add(self, sample: float, now: float) -> None:
         """Take a measured round trip."""
-        sample = min(max(sample, 1e-5), MAX_RTT)
+        sample = self.last = min(max(sample, 1e-5), MAX_RTT)
         if self.has_sample:
             # The variance first, from the old mean: so does libsrt.
             self.variance += (abs(self.rtt - sample) - self.variance) / 4
@@ -51,6 +53,8 @@ class RttEstimator:
         rtt = min(max(rtt, 1e-5), MAX_RTT)
         variance = min(max(variance, 0.0), MAX_RTT)
         if is_smoothing and self.has_sample:
+            # A forged one must not make us wait; a path that got longer is believed in some steps.
+            rtt = min(rtt, 2 * self.rtt + MAX_STEP)
             self.variance += (abs(self.rtt - rtt) - self.variance) / 4
             self.rtt += (rtt - self.rtt) / 8
         else:

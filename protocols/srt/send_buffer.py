@@ -24,7 +24,13 @@ from protocols.srt.packet import (
     pack_header,
 )
 
+PROBE_MASK = 15  # each sixteenth packet and the one after it go out together: a packet pair
 NEVER = float("inf")
+
+
+def paired(first: int, count: int, most: int) -> int:
+    """How many of `most` packets from `first` on go, if `count` may: pairs stay together."""
+    return count + 1 if count < most and not (first + count - 1) & PROBE_MASK else count
 
 
 class SendBatch:
@@ -122,8 +128,21 @@ class SendBuffer:
     @property
     def seconds(self) -> float:
         """Time from the first packet that is kept to the last."""
-        batches = self._batches
-        return batches[-1].sent_at - batches[0].sent_at if batches else 0.0
+        return self.seconds_from(self.first)
+
+    def seconds_from(self, number: int) -> float:
+        """Time from this packet to the last."""
+        batch = self.find(number)
+        return self._batches[-1].sent_at - batch.sent_at if batch is not None else 0.0
+
+    def bytes_from(self, number: int) -> int:
+        """Payloads of this packet and all behind it."""
+        count = 0
+        for batch in reversed(self._batches):
+            if batch.end <= number:
+                break
+            count += sum(map(len, batch.payloads[max(number - batch.first, 0) :]))
+        return count
 
     def append(self, payloads: Sequence[bytes], sent_at: float, stamp: int) -> SendBatch:
         """Payloads that are a packet and a message each."""
@@ -174,6 +193,12 @@ class SendBuffer:
         self.first = self._batches[0].first if self._batches else self.end
         self.unsent = max(self.unsent, self.first)
         return batch
+
+    def forget(self, number: int, least: int = 0) -> None:
+        """Forget batches that end before this packet, as long as more than `least` packets stay."""
+        batches = self._batches
+        while batches and batches[0].end <= number and self.end - self.first > least:
+            self.pop()
 
     def jump(self, number: int, message: int) -> None:
         """Forget everything, and go on with these numbers."""

@@ -7,15 +7,13 @@ file modes repairs go first.
 
 A packet that is acknowledged stays for another latency in live mode, so that a forged ACK destroys
 nothing; a NAK below what is kept is answered with a drop request. What nobody acknowledged within
-max(latency + delay, 1 s) is given up in live mode. Nothing heard of the last packets: in live mode
-the very last is sent again after a round trip and 20 ms, which shows the receiver what it misses;
-in file modes all that is in flight is.
+max(latency + delay, 1 s) is given up in live mode. What is done when nothing is heard of the last
+packets, see `silence`.
 """
 
 from collections.abc import Sequence
-from typing import Protocol
 
-from protocols.srt.cipher import PacketCipher
+from protocols.srt.cipher import SendKeys
 from protocols.srt.congestion.bucket import TokenBucket
 from protocols.srt.congestion.control import WIRE_OVERHEAD_BYTES, AckSample, CongestionControl
 from protocols.srt.control import Ack, Range
@@ -25,33 +23,23 @@ from protocols.srt.packet import HEADER_BYTES, SEQUENCE_MASK, pack_header, times
 from protocols.srt.repair import RepairQueue
 from protocols.srt.rtt import RttEstimator
 from protocols.srt.runs import RunBuilder
-from protocols.srt.send_buffer import SendBatch, SendBuffer
+from protocols.srt.send_buffer import SendBatch, SendBuffer, paired
 from protocols.srt.send_count import SendCount
+from protocols.srt.silence import StallWatch, TailWatch, Watch
 
 LAP = 1 << 31
 HALF_LAP = 1 << 30
-MIN_DROP_AGE = 1.0  # seconds
 DROP_MARGIN = 0.02
 KEEP_MARGIN = 0.1  # seconds beyond the latency that acknowledged packets stay
-PROBE_MARGIN = 0.02
-MAX_PROBES = 3
-MAX_TIMEOUTS = 6  # doublings
-BURST_PACKETS = 64
-BURST_SECONDS = 0.004
+LIVE_BURST = 0.006, 16  # seconds, packets; longer than a rest of the endpoint
+FILE_BURST = 0.006, 8
 INPUT_SPAN, FIRST_INPUT_SPAN = 0.5, 0.1  # seconds that the input is measured over
 WAIT = 0.001  # seconds at least, until the pacer is asked again
+UNMEASURED_US = (100_000, 50_000)  # round trip and variance that an ACK tells before any ACKACK
+PATIENCE = 5.0  # seconds of file modes with a peer that told that it has no room
 MAX_DROPS = 16  # drop requests that wait to be sent
+ASKED_RATE, ASKED_DEPTH = 131_072.0, 32_768.0  # packets that may be asked for in a second, at once
 NEVER = float("inf")
-
-
-class SendKeys(Protocol):
-    """What is asked of the keys: key flags and cipher of new packets, and that some were sent."""
-
-    def sending(self) -> tuple[int, PacketCipher | None]:
-        """See `crypto.Crypto`."""
-
-    def count_sent(self, packets: int) -> None:
-        """See `crypto.Crypto`."""
 
 
 class Sender:
@@ -76,29 +64,33 @@ class Sender:
         capacity: int = 8192,
         packet_filter: FilterSender | None = None,
     ) -> None:
-        """`window` in packets; `latency` of the peer in seconds, 0: nothing is timed."""
+        """`window` in packets; `latency` of the peer in seconds, 0: nothing is timed.
+
+        `repair`: ours, but whether late ones are dropped and questions repeated is of the peer.
+        """
         options = repair or RepairOptions()
         self.count = SendCount()
         self.buffer = SendBuffer(first_sequence)
         self.acknowledged = first_sequence
         self.control = control
         self.peer_window = float(window)
+        self._window_at = now  # when the peer told it
         self.peer_capacity = 0.0  # packets per second of the link, as the peer thinks
         self.drops: list[tuple[int, int, int]] = []  # to tell: message, first, last
-        self.is_refusing = False
+        self.wanted = 0  # packets that did not fit; 0: all did
         self._destination = destination
         self._started_at = started_at
         self._rtt = rtt
         self._keys = keys
         self._latency = latency
-        self._has_probes = options.has_tail_probe
         delay = options.send_drop_delay
         is_dropping = options.drops_late and delay >= 0
-        drop_age = max(latency + delay, MIN_DROP_AGE) + DROP_MARGIN
+        drop_age = max(latency + delay, options.min_drop_age) + DROP_MARGIN
         self._drop_age = drop_age if is_dropping else NEVER  # of what is not acknowledged
         self._capacity = capacity
         self._filter = packet_filter
-        self._pacer = TokenBucket(control.rate, 1500.0 * BURST_PACKETS, now)
+        self._burst = LIVE_BURST if latency else FILE_BURST
+        self._pacer = TokenBucket(control.rate, 1500.0 * self._burst[1], now)
         self.repair = RepairQueue(
             self.buffer,
             rtt,
@@ -108,9 +100,14 @@ class Sender:
             rate=repair_rate,
             overhead_percent=overhead_percent,
             doubles_last=options.doubles_last_chance,
+            drops_late=options.drops_late,
         )
-        self._heard_at = now  # something sent, or acknowledged: what probes count from
-        self._probes = 0
+        self._silence: Watch = (
+            TailWatch(self.repair, rtt, self.count, now, options)
+            if latency
+            else StallWatch(self.repair, rtt, self.count, now, control)
+        )
+        self._asked = TokenBucket(ASKED_RATE, ASKED_DEPTH, now)
         self._input = (0, now)  # unique bytes at the time of the last estimate
         self._input_rate = 0.0
 
@@ -120,7 +117,7 @@ class Sender:
         """Packets that `send` would take."""
         buffer = self.buffer
         if self._latency and len(buffer) >= self._capacity:
-            self._make_room()
+            buffer.forget(self.acknowledged, self._capacity - 1)
         return max(self._capacity - len(buffer), 0)
 
     def send(self, payloads: Sequence[bytes], now: float, sent_at: float) -> int:
@@ -128,8 +125,7 @@ class Sender:
         room = self.room()
         count = len(payloads)
         if count > room:
-            self.is_refusing = True
-            self.count.refuse("send-buffer-full", count - room)
+            self.refuse(1, count - room)
             payloads = payloads[:room]
             count = room
         if not count:
@@ -145,19 +141,27 @@ class Sender:
     ) -> bool:
         """Take a message that is cut into packets, if all of them have room."""
         if len(pieces) > self.room():
-            self.is_refusing = True
-            self.count.refuse("send-buffer-full", len(pieces))
+            self.refuse(len(pieces), len(pieces))
             return False
         self._begin(now)
         stamp = timestamp_at(now, self._started_at)
         self.buffer.append_message(pieces, now, stamp, is_in_order, expires_at)
         return True
 
+    def refuse(self, wanted: int, packets: int = 0) -> None:
+        """So many packets do not fit in; what never can is not waited for."""
+        if wanted > self._capacity:
+            self.count.refuse("message-too-long", packets)
+            return
+        self.wanted = wanted
+        if packets:
+            self.count.refuse("send-buffer-full", packets)
+
     def _begin(self, now: float) -> None:
         """Something is given after a pause: nobody was to be heard in it."""
         if self.buffer.end == self.acknowledged:
-            self._heard_at = now
-            self._probes = 0
+            self._silence.restart(now)
+            self.count.begin(now)
 
     def jump(self, sequence: int, message: int) -> None:
         """Go on with other numbers; what is in the buffer is forgotten."""
@@ -179,22 +183,27 @@ class Sender:
         if position > buffer.unsent:
             count.refuse("ack-beyond-sent")
             return False
-        count.acks += 1
+        if ack.rtt_us is None:
+            count.light_acks += 1
+        else:
+            count.acks += 1
         covered = position - self.acknowledged
-        if ack.rtt_us is not None:
+        if ack.rtt_us is not None and (ack.rtt_us, ack.rtt_variance_us) != UNMEASURED_US:
             variance = (ack.rtt_variance_us or 0) * 1e-6
             self._rtt.adopt(ack.rtt_us * 1e-6, variance, now, is_smoothing)
-        if covered < 0:
-            return True
+        if covered < 0:  # forged was the one before, or this one is late, or that was given up
+            position, covered = self.acknowledged, 0
         if covered:
-            self._heard_at = now
-            self._probes = 0
+            self._silence.restart(now)
             self.acknowledged = position
+            count.confirmed += covered
             self.repair.forget_below(position)
+            if position == buffer.end:
+                count.rest(now)
             if not self._latency:
-                self._forget(position)
+                buffer.forget(position)  # without play time nobody asks for it
         if ack.buffer_packets is not None:
-            self.peer_window = float(ack.buffer_packets)
+            self.peer_window, self._window_at = float(ack.buffer_packets), now
         else:
             self.peer_window = max(self.peer_window - covered, 0.0)
         if ack.capacity_packets:
@@ -205,17 +214,13 @@ class Sender:
             buffer.unsent - position,
             self._rtt.rtt,
             self._rtt.variance,
+            self._rtt.has_sample,
+            buffer.unsent < buffer.end,
             float(ack.receive_packets or 0),
             float(ack.capacity_packets or 0),
         )
         self.control.on_ack(sample, now)
         return True
-
-    def _forget(self, position: int) -> None:
-        """Without play time nobody asks for what is acknowledged."""
-        buffer = self.buffer
-        while (batch := buffer.oldest) is not None and batch.end <= position:
-            buffer.pop()
 
     def receive_nak(self, losses: Sequence[Range], now: float) -> None:
         """The peer misses these, numbers of the wire."""
@@ -238,9 +243,14 @@ class Sender:
                 break
         if not numbers:
             return
+        if self._asked.available(now) <= 0:
+            count.refuse("nak-too-often")
+            return
+        self._asked.take(len(numbers))
         count.lost += len(numbers)
-        self.control.on_loss(len(numbers), numbers[0], buffer.unsent, now)
-        self.repair.ask(numbers, now)
+        news = self.repair.ask(numbers, now)
+        if news:
+            self.control.on_loss(news, numbers[-1], buffer.unsent, now)
 
     def _request_drop(self, message: int, start: int, end: int) -> None:
         if len(self.drops) < MAX_DROPS:
@@ -254,12 +264,15 @@ class Sender:
         if buffer.is_empty:
             return
         self._age(now)
-        self._watch(now)
+        if now >= self._silence.get_timer(self.acknowledged, buffer.unsent):
+            self._silence.act(self.acknowledged, buffer.unsent, now)
         if buffer.unsent == buffer.end and self.repair.is_quiet(now):
             return
         control, pacer = self.control, self._pacer
         pacer.rate = control.rate
-        pacer.depth = max(control.rate * BURST_SECONDS, 1500.0 * min(BURST_PACKETS, control.window))
+        pacer.depth = max(
+            control.rate * self._burst[0], 1500.0 * min(self._burst[1], control.window)
+        )
         if self._latency:
             self._send_new(now, builder)
             self._send_again(now, builder)
@@ -269,8 +282,7 @@ class Sender:
 
     def _send_new(self, now: float, builder: RunBuilder) -> None:
         buffer = self.buffer
-        window = min(self.peer_window, self.control.window)
-        room = int(min(window - (buffer.unsent - self.acknowledged), 1e9))
+        room = self._window_room(now)
         while buffer.unsent < buffer.end and room > 0:
             budget = self._pacer.available(now)
             if budget <= 0:
@@ -278,14 +290,20 @@ class Sender:
             batch = buffer.find(buffer.unsent)
             if batch is None:
                 return
+            if batch.expires_at <= now:
+                self._drop(batch, buffer.unsent)
+                buffer.unsent = batch.end
+                continue
             start = buffer.unsent - batch.first
-            count = min(len(batch.payloads) - start, room)
+            most = min(len(batch.payloads) - start, room)
             size = len(batch.payloads[start]) + WIRE_OVERHEAD_BYTES
-            count = min(count, int(budget // size) + 1)
+            count = paired(buffer.unsent, min(most, int(budget // size) + 1), most)
+            if buffer.unsent == self.acknowledged:
+                self._silence.restart(now)
             self._emit(batch, start, count, builder)
             buffer.unsent += count
             room -= count
-            self._heard_at = now
+            self._silence.sent(now)
 
     def _emit(self, batch: SendBatch, start: int, count: int, builder: RunBuilder) -> None:
         """Packets of one batch, for the first time."""
@@ -340,6 +358,7 @@ class Sender:
             builder.add(header + payload)
             for packet in packet_filter.feed(sequence, batch.stamp, batch.key, payload):
                 self.count.filter_packets += 1
+                self.count.filter_bytes += len(packet) - HEADER_BYTES
                 self._pacer.take(len(packet) + WIRE_OVERHEAD_BYTES)
                 builder.add(packet)
 
@@ -349,6 +368,9 @@ class Sender:
             return
         counts = self.count
         for batch, number in self.repair.due(now, limit):
+            if batch.expires_at <= now:
+                self._request_drop(batch.message, batch.first, batch.end)
+                continue
             packet = batch.packet(number, self._destination)
             size = len(packet) - HEADER_BYTES
             counts.packets += 1
@@ -365,74 +387,51 @@ class Sender:
         buffer = self.buffer
         batch = buffer.oldest
         while batch is not None and batch.expires_at <= now and batch.end > self.acknowledged:
-            self._give_up(batch)
+            self._give_up(batch, now)
             batch = buffer.oldest
         if not self._latency:
             return
         kept = now - self._latency - KEEP_MARGIN
         dropped = now - self._drop_age
-        while batch is not None and batch.sent_at < kept:
-            if batch.end > self.acknowledged:
-                if batch.sent_at >= dropped:
-                    break
-                self._give_up(batch)
+        while batch is not None:
+            is_missed = batch.end > self.acknowledged
+            if batch.sent_at >= (dropped if is_missed else kept):
+                break
+            if is_missed:
+                self._give_up(batch, now)
             else:
                 buffer.pop()
             batch = buffer.oldest
         unique, since = self._input
         if now - since >= (INPUT_SPAN if self._input_rate else FIRST_INPUT_SPAN):
-            self._input_rate = (self.count.unique_bytes - unique) / (now - since)
+            if self.count.unique_bytes > unique:  # in a pause the repair of what was before goes on
+                self._input_rate = (self.count.unique_bytes - unique) / (now - since)
             self._input = (self.count.unique_bytes, now)
             self.repair.update(self._input_rate, now)
 
-    def _give_up(self, batch: SendBatch) -> None:
-        """A batch that the peer has not got, or not all of it."""
-        count = self.count
-        start = max(self.acknowledged, batch.first)
-        count.dropped += batch.end - start
-        count.dropped_bytes += sum(map(len, batch.payloads[start - batch.first :]))
-        if batch.is_split:
-            self._request_drop(batch.message, batch.first, batch.end)
+    def _give_up(self, batch: SendBatch, now: float) -> None:
+        """The oldest batch, which the peer has not got, or not all of it."""
+        self._drop(batch, max(self.acknowledged, batch.first))
         self.acknowledged = max(self.acknowledged, batch.end)
         self.buffer.pop()
         self.repair.forget_below(self.acknowledged)
+        if self.acknowledged == self.buffer.end:
+            self.count.rest(now)
 
-    def _make_room(self) -> None:
-        """The buffer is full: what is acknowledged may go before its time."""
-        buffer = self.buffer
-        while (
-            len(buffer) >= self._capacity
-            and (batch := buffer.oldest) is not None
-            and batch.end <= self.acknowledged
-        ):
-            buffer.pop()
+    def _drop(self, batch: SendBatch, start: int) -> None:
+        """Packets of a batch from `start` on: a peer that waits for a message shall not."""
+        self.count.dropped += batch.end - start
+        self.count.dropped_bytes += sum(map(len, batch.payloads[start - batch.first :]))
+        if batch.is_split:
+            self._request_drop(batch.message, batch.first, batch.end)
 
-    def _watch(self, now: float) -> None:
-        """Nothing was heard for too long of what is in flight."""
-        if now < self._probe_at():
-            return
-        buffer = self.buffer
-        self._heard_at = now
-        self._probes += 1
-        if self._latency:
-            self.count.probes += 1
-            self.repair.want(buffer.unsent - 1)
-            return
-        self.count.timeouts += 1
-        self.control.on_timeout(now)
-        if self.repair.is_idle:
-            for number in range(self.acknowledged, buffer.unsent):
-                self.repair.want(number)
-
-    def _probe_at(self) -> float:
-        """When `_watch` has something to do."""
-        buffer = self.buffer
-        if self.acknowledged >= buffer.unsent:
-            return NEVER
-        if self._latency and not (self._has_probes and self._probes < MAX_PROBES):
-            return NEVER
-        wait = self._rtt.timeout + PROBE_MARGIN
-        return self._heard_at + wait * (1 << min(self._probes, MAX_TIMEOUTS))
+    def _window_room(self, now: float) -> int:
+        """Packets that the windows let go. One may try a window that was closed long ago: by its
+        ACK we hear whether it still is, or whether that was forged."""
+        in_flight = self.buffer.unsent - self.acknowledged
+        may_try = in_flight <= 0 and (self._latency or now >= self._window_at + PATIENCE)
+        room = min(self.peer_window, self.control.window) - in_flight
+        return int(min(max(room, 1.0), 1e9)) if may_try else int(min(room, 1e9))
 
     def get_timer(self, now: float) -> float:
         """When `fill` has something; infinity: not before something is given or heard."""
@@ -440,11 +439,12 @@ class Sender:
         batch = buffer.oldest
         if batch is None:
             return NEVER
-        at = min(self._probe_at(), self.repair.get_timer(now), batch.expires_at)
+        silent_at = self._silence.get_timer(self.acknowledged, buffer.unsent)
+        at = min(silent_at, self.repair.get_timer(now), batch.expires_at)
         if self._latency and self.acknowledged < buffer.end:
-            at = min(at, batch.sent_at + self._drop_age + DROP_MARGIN)
-        if buffer.unsent < buffer.end:
-            in_flight = buffer.unsent - self.acknowledged
-            if in_flight < min(self.peer_window, self.control.window):
-                at = min(at, max(self._pacer.ready_at(), now + WAIT))
+            is_kept = batch.end <= self.acknowledged
+            age = self._latency + KEEP_MARGIN if is_kept else self._drop_age
+            at = min(at, batch.sent_at + age + DROP_MARGIN)
+        if buffer.unsent < buffer.end and self._window_room(now) > 0:
+            at = min(at, max(self._pacer.ready_at(), now + WAIT))
         return at

@@ -1,14 +1,17 @@
 """Statistics under libsrt's names, in total and since the last look, and what libsrt does not show.
 
-Bytes count as libsrt counts them: payloads and 44 bytes of headers for each packet. Names with
-`Total` are of the whole connection, the same without it of the interval, the others of this moment.
+Bytes count as libsrt counts them: payloads and 44 bytes of headers for each packet, of lost ones as
+many as the mean. Names with `Total` are of the whole connection, the same without it of the
+interval, the others of this moment. docs/srt.md has a line for each.
 """
 
 from dataclasses import dataclass
 
 from protocols.srt.congestion.control import UNLIMITED_RATE, WIRE_OVERHEAD_BYTES
+from protocols.srt.message_inbox import MessageInbox
 from protocols.srt.parts import Parts
 from protocols.srt.playout import Playout
+from protocols.srt.receive_count import ReceiveCount
 
 Number = float | int
 MEGA = 1e6
@@ -98,7 +101,7 @@ class Meter:
     def look(self, now: float, reasons: dict[str, int], is_clearing: bool) -> Statistics:
         """Everything; `reasons` of the connection itself are joined to those of its parts."""
         parts = self._parts
-        totals = totals_of(parts)
+        totals = totals_of(parts, now)
         span = max(now - self._began_at, 1e-6)
         interval = {name: value - self._before.get(name, 0) for name, value in totals.items()}
         values: dict[str, Number] = {
@@ -112,6 +115,7 @@ class Meter:
         if is_clearing:
             self._before = totals
             self._began_at = now
+            parts.receiver.count.reorder_distance = 0
         joined: dict[str, int] = dict(reasons)
         counts = (parts.sender.count.reasons, parts.receiver.count.reasons, parts.crypto.counters)
         for source in counts:
@@ -120,45 +124,65 @@ class Meter:
         return Statistics(values, joined, extra_of(parts))
 
 
-def totals_of(parts: Parts) -> dict[str, int]:
+def totals_of(parts: Parts, now: float) -> dict[str, int]:
     """Everything that only grows, by its name without `Total`."""
     sent, received = parts.sender.count, parts.receiver.count
-    acks, inbox, filters = parts.acks, parts.inbox, parts.filter
-    skipped = inbox.skipped if isinstance(inbox, Playout) else 0
-    mean = received.bytes // received.packets if received.packets else 0
+    inbox, filters = parts.inbox, parts.filter
+    extra, rebuilt, mended_not = 0, 0, 0
+    extra_bytes = rebuilt_bytes = 0
+    if filters is not None:
+        extra, rebuilt, mended_not = filters.filter_packets, filters.rebuilt, filters.lost
+        extra_bytes, rebuilt_bytes = filters.filter_bytes, filters.rebuilt_bytes
+    if isinstance(inbox, Playout):
+        dropped = inbox.skipped + inbox.unreadable
+    else:
+        dropped = inbox.given_up if isinstance(inbox, MessageInbox) else 0
+    mean = mean_of(received)
     wire = WIRE_OVERHEAD_BYTES
+    # What the filter rebuilt was never received.
+    packets = received.packets + extra - rebuilt
+    readable = received.unique - received.unreadable
     return {
-        "pktSent": sent.packets,
-        "pktRecv": received.packets,
+        "pktSent": sent.packets + sent.filter_packets,
+        "pktRecv": packets,
         "pktSndLoss": sent.lost,
         "pktRcvLoss": received.lost,
         "pktRetrans": sent.repeated,
-        "pktRcvRetrans": received.retransmitted,
-        "pktSentACK": acks.full + acks.light,
+        "pktRcvRetrans": max(received.retransmitted - rebuilt, 0),
+        "pktSentACK": parts.acks.full,
         "pktRecvACK": sent.acks,
         "pktSentNAK": received.naks,
         "pktRecvNAK": sent.naks,
-        "usSndDuration": int(sent.active_seconds * MEGA),
+        "usSndDuration": int(sent.active(now) * MEGA),
         "pktSndDrop": sent.dropped,
-        "pktRcvDrop": skipped,
+        "pktRcvDrop": dropped,
         "pktRcvUndecrypt": received.undecryptable,
         "pktRcvBelated": received.belated,
-        "byteSent": sent.bytes + wire * sent.packets,
-        "byteRecv": received.bytes + wire * received.packets,
+        "byteSent": sent.bytes + sent.filter_bytes + wire * (sent.packets + sent.filter_packets),
+        "byteRecv": received.bytes
+        + received.undecryptable_bytes
+        + extra_bytes
+        - rebuilt_bytes
+        + wire * packets,
         "byteRcvLoss": (mean + wire) * received.lost,
         "byteRetrans": sent.repeated_bytes + wire * sent.repeated,
         "byteSndDrop": sent.dropped_bytes + wire * sent.dropped,
-        "byteRcvDrop": (mean + wire) * skipped,
+        "byteRcvDrop": (mean + wire) * dropped,
         "byteRcvUndecrypt": received.undecryptable_bytes + wire * received.undecryptable,
         "pktSentUnique": sent.unique,
-        "pktRecvUnique": received.unique,
+        "pktRecvUnique": readable,
         "byteSentUnique": sent.unique_bytes + wire * sent.unique,
-        "byteRecvUnique": received.unique_bytes + wire * received.unique,
+        "byteRecvUnique": received.unique_bytes + wire * readable,
         "pktSndFilterExtra": sent.filter_packets,
-        "pktRcvFilterExtra": filters.filter_packets if filters is not None else 0,
-        "pktRcvFilterSupply": filters.rebuilt if filters is not None else 0,
-        "pktRcvFilterLoss": filters.lost if filters is not None else 0,
+        "pktRcvFilterExtra": extra,
+        "pktRcvFilterSupply": rebuilt,
+        "pktRcvFilterLoss": mended_not,
     }
+
+
+def mean_of(received: ReceiveCount) -> int:
+    """Bytes of a payload that came."""
+    return received.bytes // received.packets if received.packets else 0
 
 
 def present_of(parts: Parts) -> dict[str, Number]:
@@ -166,10 +190,12 @@ def present_of(parts: Parts) -> dict[str, Number]:
     sender, inbox, rate = parts.sender, parts.inbox, parts.acks.rate
     control, buffer, options = sender.control, sender.buffer, parts.options
     packet_bytes = parts.max_payload_bytes + WIRE_OVERHEAD_BYTES
-    held = inbox.held
+    mtu = parts.result.mtu
     received = parts.receiver.count
-    mean = received.bytes // received.packets if received.packets else 0
     window = control.window
+    unacknowledged = buffer.end - sender.acknowledged
+    room = inbox.room()
+    held = max(options.receive_buffer_packets - room, 0)  # acknowledged ones: those without a hole
     return {
         "usPktSndPeriod": packet_bytes / control.rate * MEGA if control.rate else 0.0,
         "pktFlowWindow": int(sender.peer_window),
@@ -178,15 +204,15 @@ def present_of(parts: Parts) -> dict[str, Number]:
         "msRTT": parts.rtt.rtt * 1000,
         "mbpsBandwidth": (sender.peer_capacity or rate.capacity) * packet_bytes * 8 / MEGA,
         "mbpsMaxBW": min(control.rate, UNLIMITED_RATE) * 8 / MEGA,
-        "byteMSS": parts.result.mtu,
-        "byteAvailSndBuf": max(options.send_buffer_packets - len(buffer), 0) * packet_bytes,
-        "byteAvailRcvBuf": inbox.room() * packet_bytes,
-        "pktSndBuf": buffer.end - sender.acknowledged,
-        "byteSndBuf": int(buffer.bytes * (buffer.end - sender.acknowledged) / (len(buffer) or 1)),
-        "msSndBuf": int(buffer.seconds * 1000) if buffer.end > sender.acknowledged else 0,
+        "byteMSS": mtu,
+        "byteAvailSndBuf": max(options.send_buffer_packets - len(buffer), 0) * mtu,
+        "byteAvailRcvBuf": room * mtu,
+        "pktSndBuf": unacknowledged,
+        "byteSndBuf": buffer.bytes_from(sender.acknowledged) + WIRE_OVERHEAD_BYTES * unacknowledged,
+        "msSndBuf": int(buffer.seconds_from(sender.acknowledged) * 1000),
         "msSndTsbPdDelay": parts.result.send_latency_ms,
         "pktRcvBuf": held,
-        "byteRcvBuf": held * mean,
+        "byteRcvBuf": held * (mean_of(received) + WIRE_OVERHEAD_BYTES),
         "msRcvBuf": int(inbox.held_seconds * 1000) if isinstance(inbox, Playout) else 0,
         "msRcvTsbPdDelay": parts.result.receive_latency_ms,
         "pktReorderDistance": received.reorder_distance,
@@ -212,11 +238,14 @@ def extra_of(parts: Parts) -> dict[str, object]:
         "pktRecovered": received.recovered,
         "pktReordered": received.reordered,
         "pktDuplicate": received.duplicates,
+        "pktSentLightACK": parts.acks.light,
+        "pktRecvLightACK": sent.light_acks,
         "pktAsked": received.asked,
         "pktDoubled": sent.doubled,
         "pktUnasked": sent.unasked,
         "pktProbes": sent.probes,
         "timeouts": sent.timeouts,
+        "pktsPairCapacity": parts.acks.rate.pairs.capacity,
         "pktsReceiveRate": parts.acks.rate.packets,
         "pktsHighestReceiveRate": parts.acks.rate.highest,
         "sendKeys": int(parts.crypto.send_state),

@@ -24,11 +24,14 @@ class KeyDeriver:
         self._keys: OrderedDict[Question, bytes] = OrderedDict()
         self._waiting: dict[Question, list[Answer]] = {}
         self._pool: ThreadPoolExecutor | None = None
+        self._is_open = True
         self.derived = 0
         self.refused = 0
 
     def ask(self, passphrase: bytes, salt: bytes, key_bytes: int, answer: Answer) -> None:
         """Call `answer(key)`: at once where the key is known, else from the loop later."""
+        if not self._is_open:
+            return
         question = (passphrase, salt, key_bytes)
         key = self._keys.get(question)
         if key is not None:
@@ -51,6 +54,7 @@ class KeyDeriver:
 
     def close(self) -> None:
         """Answer nobody any more."""
+        self._is_open = False
         self._waiting.clear()
         pool, self._pool = self._pool, None
         if pool is not None:
@@ -65,5 +69,6 @@ class KeyDeriver:
         self._keys[question] = key
         if len(self._keys) > MAX_CACHED:
             self._keys.popitem(last=False)
-        for answer in waiting:
-            answer(key)
+        loop = asyncio.get_running_loop()
+        for answer in waiting:  # each by itself: what one raises is not the others' trouble
+            loop.call_soon(answer, key)

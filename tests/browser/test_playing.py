@@ -99,7 +99,7 @@ async def test_other_kinds_of_hls(
     limit: float,
 ) -> None:
     streams = {"demo": {"source": "testcard:", "on_demand": True}}
-    settings = {"limits": {"loop_lag": "5s"}, "hls": hls}
+    settings: dict[str, dict[str, object]] = {"limits": {"loop_lag": "5s"}, "hls": hls}
     with FluxProcess(tmp_path_factory.mktemp("hls"), streams, settings) as flux:
         async with tab(browser, DESKTOP, "dark") as page:
             await page.open(f"http://127.0.0.1:{flux.http_port}/demo/?protocol=hls")

@@ -15,6 +15,7 @@ import pytest
 from pydantic import BaseModel, ValidationError
 from typer.testing import CliRunner
 
+from config import srt_url
 from config.problems import ConfigProblems
 from config.schema import Config
 from config.sources.file import load_bytes
@@ -32,6 +33,7 @@ from flux.telemetry.collect import Collector
 from flux.telemetry.eventlog import event_word
 from media.router import Router
 from protocols.rtsp.exchange import status_reason
+from protocols.srt import reject
 from tests.support import reasons
 from tests.support.markdown import Page, Span, Table
 from tests.support.snapshots import make_server, make_stream
@@ -46,7 +48,10 @@ STATUS_REASON = re.compile(r"rtsp-(\d{3}|\dxx)")
 MEDIA_PATH = re.compile(r"/[\w/]+(\.flv|\.ts|/index\.m3u8)")
 # Programs that are not ours.
 OTHERS = frozenset(
-    {"curl", "ffmpeg", "ffplay", "gst-launch-1.0", "openssl", "sysctl", "ulimit", "vlc"}
+    {
+        *("curl", "ffmpeg", "ffplay", "gst-launch-1.0", "openssl", "srt-live-transmit"),
+        *("sysctl", "ulimit", "vlc"),
+    }
 )
 # Of the reasons of one depacketizer that several formats share.
 PREFIXES = ("h264", "h265", "vp8", "vp9", "av1", "mjpeg", "klv", "onvif")
@@ -82,6 +87,7 @@ def known_words() -> frozenset[str]:
     words = reasons.constants(CODE) | events
     shared = reasons.constants(python("media/payloads"))
     words |= {f"{prefix}-{word}" for prefix in PREFIXES for word in shared}
+    words |= set(reject.SLUGS.values())
     return frozenset(words | {f"{prefix}-{end}" for prefix, ends in SOUNDS.items() for end in ends})
 
 
@@ -384,6 +390,27 @@ def test_an_untold_refusal_is_found() -> None:
     told = {"not-found": 404, "no-segments-yet": 500}
     code = {"not-found": 404, "no-segments-yet": 503, "too-many-sessions": 503}
     assert untold(told, code) == {("no-segments-yet", 503), ("too-many-sessions", 503)}
+
+
+def test_all_refusals_of_srt_callers_are_told() -> None:
+    (table,) = [t for t in page("docs/srt.md").tables if t.header[:2] == ["code", "reason"]]
+    rows = zip(table.column("code"), table.column("reason"), strict=True)
+    told = {span.text: int(code.text) for code, cell in rows for span in in_code(cell)}
+    code = reasons.given(python("flux/bridges/srt/server.py"), ("_refuse",))
+    code |= reasons.given(python("protocols/srt/stream_id.py"), ("WireError",))
+    assert {"name-taken", "stream-id-nested", "srt-message-api"} < code.keys()
+    assert code.keys() - told.keys() == set()
+    assert {n for n in told.values() if n > 99} <= set(map(int, reject.Reject))
+    assert {slug: n for slug, n in told.items() if slug.startswith("srt-")} == {
+        slug: n for n, slug in reject.SLUGS.items() if slug in told
+    }
+
+
+def test_all_options_of_srt_urls_are_told() -> None:
+    (table,) = [t for t in page("docs/srt.md").tables if t.header[0] == "option"]
+    told = {span.text for cell in table.column("option") for span in in_code(cell)}
+    wanted = {*srt_url.TEXTS, *srt_url.NUMBERS, *srt_url.OTHER_NAMES} - {"srt_streamid"}
+    assert told == wanted
 
 
 RTSP_CLIENT = (

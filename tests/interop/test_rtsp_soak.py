@@ -16,9 +16,15 @@ pytestmark = pytest.mark.interop
 PUBLISHERS, PLAYERS = 50, 200
 SETTINGS = {
     "sources": {"close_after": "500ms", "grace_period": "500ms"},
+    "limits": {"loop_lag": "0s"},  # a machine with other work must not have readers refused
     "log": {"level": "warning"},
 }
 MEASURED = ("RSS in MB", "open files", "tasks", "RTSP connections", "sessions", "streams")
+# Of what the judge compares: growth by a share, and by what comes and goes by chance.
+SHARE, SLACK = 0.03, 5.0
+RSS_SHARE, RSS_SLACK = 0.01, 2.0  # MB
+OVERRUN = 1e-3  # of the packets: datagrams for which a busy system had no room
+UNANSWERED = 0.1  # of the samples, where the machine is too busy
 END_LIMIT = 20.0
 
 
@@ -56,9 +62,13 @@ async def soak(flux: FluxProcess, seconds: float) -> tuple[Soak, Rows]:
     ]
     try:
         while (at := time.monotonic() - began) < seconds:
-            figures = await asyncio.to_thread(measure, flux)
-            for name, value in figures.items():
-                rows[name].append((at, value))
+            try:
+                figures = await asyncio.to_thread(measure, flux)
+            except OSError:
+                run.unanswered += 1
+            else:
+                for name, value in figures.items():
+                    rows[name].append((at, value))
             await asyncio.sleep(max(1.0, seconds / 300))
             for task in tasks:
                 if task.done():
@@ -82,8 +92,9 @@ def judge(rows: Rows) -> list[str]:
     problems = []
     for name, points in rows.items():
         before, after = middle(points, 0.33, 0.66), middle(points, 0.66, 1.0)
-        slack = 6.0 if name == "RSS in MB" else 25.0  # what comes and goes by chance
-        if after > before * 1.03 + slack:
+        is_rss = name == "RSS in MB"
+        share, slack = (RSS_SHARE, RSS_SLACK) if is_rss else (SHARE, SLACK)
+        if after > before * (1 + share) + slack:
             problems.append(f"{name}: {before:g} in the middle third, {after:g} in the last")
     return problems
 
@@ -96,9 +107,10 @@ def keep(picture: str, folder: Path) -> None:
 def test_the_judge_sees_growth() -> None:
     """The broken sample."""
     flat = [(float(at), 100.0 + at % 3) for at in range(90)]
-    leak = [(float(at), 100.0 + at) for at in range(90)]
+    leak = [(float(at), 100.0 + at / 3) for at in range(90)]
+    creep = [(float(at), 100.0 + at / 8) for at in range(90)]
     assert judge({"open files": flat, "RSS in MB": flat}) == []
-    assert len(judge({"open files": leak, "RSS in MB": leak})) == 2
+    assert len(judge({"open files": leak, "RSS in MB": creep})) == 2
 
 
 @pytest.mark.parametrize(
@@ -115,9 +127,11 @@ async def test_nothing_grows(seconds: int, tmp_path: Path) -> None:
         title = f"{PUBLISHERS} sources, {PLAYERS} players, {run.publishes} names, {run.joins} joins"
         await asyncio.to_thread(keep, chart(title, rows), tmp_path)
         assert run.faults == {}
+        assert run.overrun < OVERRUN * run.packets
         assert run.publishes > PUBLISHERS + seconds
         assert run.joins > PLAYERS + seconds
         assert run.packets > 100 * seconds
+        assert run.unanswered <= UNANSWERED * len(rows["tasks"])
         assert judge(rows) == []
 
         def is_over() -> bool:

@@ -1,238 +1,114 @@
-"""SRT against everything that speaks it through libsrt: byte-identical, both ways, in every mode.
+"""SRT against everything that speaks it through libsrt, in every mode, by clean and lossy lines.
 
-The matrix is {peer} x {publish, read} x {caller, listener, rendezvous} x {plain, AES} x {line}, and
-what it found is printed (`pytest -s`). The small scale takes each pair of two columns at least
-once, the full scale every cell.
+First programs against a protocol endpoint, where the datagrams are compared, then through the
+server, where frames are. The tables are printed; `FLUX_SRT_MATRIX_REPORT` names a file that keeps
+them (docs/srt-interop.md).
 """
 
-import asyncio
-import contextlib
-import socket
-import sys
-from collections.abc import AsyncIterator
-from dataclasses import dataclass
-from itertools import product
+import datetime
+import os
+import subprocess
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 import pytest
 
-from protocols.srt.endpoint import Endpoint
-from protocols.srt.link import Channel
-from protocols.srt.options import ListenerOptions, Options, SecurityOptions
-from protocols.srt.reception import IncomingCall
-from tests.support.ports import free_port
-from tests.support.srt_peers import (
-    FFMPEGS,
-    PASSPHRASE,
-    TOOLS,
-    Collector,
-    Output,
-    cut,
-    feed,
-    numbers,
-    receiving,
-    running,
-    send,
-    sending,
-    url_of,
+from tests.support import long_report, matrix, srt_matrix
+from tests.support.srt_cells import Exchange
+from tests.support.srt_matrix import CELLS, Result, pairwise
+from tests.support.srt_media_cells import Passage
+from tests.support.srt_programs import FFMPEGS, NOBODY
+from tests.support.srt_stage import SrtStage
+
+pytestmark = pytest.mark.interop
+
+AT_ONCE = 10
+FEW_AT_ONCE = 6  # our end and all lines are in this process
+VERSIONS = (
+    *((program, "-version") for program in FFMPEGS.values()),
+    ("gst-launch-1.0", "--version"),
+    ("srt-live-transmit", "-version"),
+    (*NOBODY, "cvlc", "--version"),
 )
-from tests.support.udp_proxy import Line, proxied
+HEAD = """# SRT: who understands whom
 
-pytestmark = [pytest.mark.interop, pytest.mark.timeout(120)]
+`tests/interop/test_srt_matrix.py` makes these tables: each cell is one run of a real program, all
+of which speak SRT through libsrt. *publish*: the program sends; *read*: it receives. The mode is
+the program's: a caller calls FLUX, a listener is called by FLUX, in a rendezvous both call. Lossy:
+2 % of all packets are lost each way, a round trip takes 40 ms, and the latency is 1 s, else 300 ms.
+A cell with a note cannot be, and the note is what the program itself says. VLC is a reader only:
+its output connects, to srt-live-transmit as to FLUX, and never sends a packet.
+"""
+DATAGRAMS = """## Datagrams
 
-COUNT = 300  # packets
-EXTRA = 20  # more, as srt-live-transmit keeps the last ones to itself
-INTERVAL = 0.003  # seconds between two: 3.5 Mbit/s
-LATENCY_MS = 200
-LINES = {"clean": None, "2%-40ms": Line(delay=0.02, loss=0.02)}
-KEYS = {"plain": 0, "AES-128": 16, "AES-256": 32}
-CONNECT_LIMIT = 8.0
-END_LIMIT = 4.0
+Against a protocol endpoint: numbered payloads arrive all, once, in order and unchanged, and the
+keys have the length that was asked for.
+"""
+FRAMES = """## Frames
 
-
-@dataclass(frozen=True)
-class Cell:
-    """One combination; `role` is the peer's."""
-
-    tool: str
-    direction: str  # publish: the peer sends
-    role: str
-    key: str
-    line: str
-
-    @property
-    def name(self) -> str:
-        return "-".join((self.tool, self.direction, self.role, self.key, self.line))
-
-    @property
-    def options(self) -> Options:
-        key = KEYS[self.key]
-        secret = SecurityOptions(PASSPHRASE, key) if key else SecurityOptions()
-        is_caller = self.role == "caller"  # the listener takes the caller's length of key
-        if is_caller and key:
-            secret = SecurityOptions(PASSPHRASE)
-        return Options(receive_latency_ms=LATENCY_MS, security=secret)
-
-    def url(self, place: str, **more: object) -> str:
-        options: dict[str, object] = {"mode": self.role, "latency": LATENCY_MS, **more}
-        if KEYS[self.key]:
-            options |= {"passphrase": PASSPHRASE, "pbkeylen": KEYS[self.key]}
-        if self.role == "caller":
-            options["streamid"] = self.stream_id
-        return url_of(self.tool, place, **options)
-
-    @property
-    def stream_id(self) -> str:
-        """GStreamer takes # for the end of the URL."""
-        return "publish:cam" if self.tool == "gst" else "#!::r=cam,m=publish"
+Through the server, its sources and its forwards: what FLUX makes of the clip that a program
+publishes, and what a program records of a clip that FLUX sends, is the clip: each picture and each
+sound, with its time (to 2 ms; GStreamer's demuxer moves it by when packets come, to 1 s). VLC and
+srt-live-transmit record the transport stream as it comes.
+"""
 
 
-def is_possible(cell: Cell) -> bool:
-    if cell.role != "rendezvous":
-        return True
-    # ffmpeg cannot say where it calls from; a line in between has one place only.
-    return cell.tool in ("slt", "gst") and cell.line == "clean"
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """One where anybody may write: VLC does not run as root."""
+    with tempfile.TemporaryDirectory() as name:
+        path = Path(name)
+        path.chmod(0o777)
+        yield path
 
 
-CELLS = [
-    cell
-    for cell in (
-        Cell(*values)
-        for values in product(
-            TOOLS, ("publish", "read"), ("caller", "listener", "rendezvous"), KEYS, LINES
-        )
-    )
-    if is_possible(cell)
-]
+def versions() -> str:
+    """Who took part."""
+    lines = []
+    for command in VERSIONS:
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=20)
+        said = next(line for line in (done.stdout + done.stderr).splitlines() if line.strip())
+        said = said.partition(" Copyright")[0].strip()
+        lines.append(f"- {said.replace('Built', 'srt-live-transmit built')}")
+    return "\n".join(lines)
 
 
-def pairwise(cells: list[Cell]) -> list[Cell]:
-    """Few cells that hold every pair of two columns that some cell holds."""
-
-    def pairs(cell: Cell) -> set[tuple[int, str, int, str]]:
-        values = (cell.tool, cell.direction, cell.role, cell.key, cell.line)
-        return {(i, values[i], j, values[j]) for i in range(5) for j in range(i)}
-
-    wanted = set().union(*map(pairs, cells))
-    chosen: list[Cell] = []
-    while wanted:
-        best = max(cells, key=lambda cell: len(pairs(cell) & wanted))
-        chosen.append(best)
-        wanted -= pairs(best)
-    return chosen
+def report(datagrams: Sequence[Result], frames: Sequence[Result]) -> str:
+    """The page."""
+    today = datetime.datetime.now(tz=datetime.UTC)
+    when = f"{today:%Y-%m-%d}, commit {long_report.commit()}, with"
+    tables = map(srt_matrix.table, (datagrams, frames))
+    parts = zip((DATAGRAMS, FRAMES), tables, strict=True)
+    return "\n".join((HEAD, when, versions(), *(f"\n{head}\n{table}" for head, table in parts)))
 
 
-@contextlib.asynccontextmanager
-async def connection(cell: Cell, handler: Collector) -> AsyncIterator[tuple[Endpoint, list[str]]]:
-    """Our end, and the command of the other one."""
-    make = sending if cell.direction == "publish" else receiving
-    line = LINES[cell.line]
-    async with contextlib.AsyncExitStack() as stack:
-        if cell.role == "caller":
-            endpoint = Endpoint.bind("127.0.0.1", 0)
-            stack.callback(endpoint.close)
-
-            def called(call: IncomingCall) -> None:
-                assert call.request.stream_id == cell.stream_id
-                call.accept(cell.options, handler)
-
-            endpoint.listen(ListenerOptions(), called)
-            port = endpoint.port
-            if line is not None:
-                proxy = await stack.enter_async_context(proxied(("127.0.0.1", port), line))
-                port = proxy.port
-            yield endpoint, make(cell.tool, cell.url(f"127.0.0.1:{port}"))
-            return
-        port = free_port(socket.SOCK_DGRAM)
-        if cell.role == "rendezvous":
-            endpoint = Endpoint.bind("127.0.0.2", port)
-            stack.callback(endpoint.close)
-            endpoint.meet(("127.0.0.1", port), cell.options, handler)
-            names = ("localaddress", "localport") if cell.tool == "gst" else ("adapter", "port")
-            local = dict(zip(names, ("127.0.0.1", port), strict=True))
-            yield endpoint, make(cell.tool, cell.url(f"127.0.0.2:{port}", **local))
-            return
-        endpoint = Endpoint.bind("127.0.0.1", 0)
-        stack.callback(endpoint.close)
-        target = ("127.0.0.1", port)
-        if line is not None:
-            proxy = await stack.enter_async_context(proxied(target, line))
-            target = ("127.0.0.1", proxy.port)
-        options = cell.options
-        endpoint.call(target, options, handler)
-        yield endpoint, make(cell.tool, cell.url(f"127.0.0.1:{port}"))
+def keep(datagrams: Sequence[Result], frames: Sequence[Result]) -> None:
+    """Write the page, if somebody wants it."""
+    file = os.environ.get("FLUX_SRT_MATRIX_REPORT")
+    if file:
+        Path(file).write_text(report(datagrams, frames) + "\n")
 
 
-async def run(cell: Cell) -> str:
-    """What is wrong with a cell; empty: nothing."""
-    handler = Collector()
-    async with connection(cell, handler) as (_, command), running(command) as program:
-        output = Output(program)
-        is_publish = cell.direction == "publish"
-        # ffmpeg reads before it connects; the others drop what comes before.
-        feeding = feed(program, COUNT, INTERVAL) if is_publish else None
-        early = asyncio.ensure_future(feeding) if feeding and cell.tool in FFMPEGS else None
-        link = await connected(handler)
-        if link is None:
-            if early is not None:
-                early.cancel()
-            elif feeding is not None:
-                feeding.close()
-            assert program.stderr is not None
-            with contextlib.suppress(ProcessLookupError):
-                program.kill()
-            said = await program.stderr.read()
-            return f"not connected: {handler.end} {said[-300:].decode(errors='replace')}"
-        await asyncio.sleep(0.2)  # a program may be slower than its socket
-        if feeding is not None:
-            await (early or feeding)
-        else:
-            await send(link, COUNT + EXTRA, INTERVAL)
-
-        def got() -> list[int]:
-            # ffmpeg cuts where its pipe was empty for a moment: what counts are the bytes.
-            return numbers(cut(b"".join(handler.payloads) if is_publish else output.data))[:COUNT]
-
-        for _ in range(int(END_LIMIT / 0.05)):
-            await asyncio.sleep(0.05)
-            if len(got()) >= COUNT:
-                break
-        output.stop()
-    found = got()
-    if found == list(range(COUNT)):
-        return ""
-    missing = sorted(set(range(COUNT)) - set(found))
-    return f"{len(found)} packets, missing {missing[:10]} ({len(missing)}), lost {handler.lost}"
-
-
-async def connected(handler: Collector) -> Channel | None:
-    for _ in range(int(CONNECT_LIMIT / 0.02)):
-        await asyncio.sleep(0.02)
-        if handler.link is not None or handler.end is not None:
-            break
-    return handler.link
-
-
-async def report(cells: list[Cell], at_once: int) -> dict[str, str]:
-    """Run cells, some at a time, and print what was found."""
-    gate = asyncio.Semaphore(at_once)
-    found: dict[str, str] = {}
-
-    async def one(cell: Cell) -> None:
-        async with gate:
-            found[cell.name] = await run(cell)
-            if found[cell.name]:  # a loaded machine gets a second chance
-                found[cell.name] = await run(cell)
-            sys.stdout.write(f"{cell.name:48} {found[cell.name] or 'identical'}\n")
-
-    await asyncio.gather(*map(one, cells))
-    return {name: problem for name, problem in found.items() if problem}
-
-
-async def test_pairs_of_the_matrix() -> None:
-    assert await report(pairwise(CELLS), 3) == {}
-
-
-@pytest.mark.long
-@pytest.mark.timeout(900)
-async def test_whole_matrix() -> None:
-    assert await report(CELLS, 3) == {}
+@pytest.mark.parametrize(
+    "is_full",
+    [
+        pytest.param(False, marks=pytest.mark.timeout(240), id="small"),
+        pytest.param(True, marks=[pytest.mark.long, pytest.mark.timeout(900)], id="full"),
+    ],
+)
+async def test_everything_arrives(
+    is_full: bool, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    exchange = Exchange(folder, 4.0 if is_full else 0.9)
+    datagrams = await srt_matrix.run(CELLS, exchange.do, FEW_AT_ONCE if is_full else AT_ONCE)
+    async with SrtStage() as stage:
+        passage = Passage(stage, folder, 4.0 if is_full else 2.2)
+        cells = CELLS if is_full else pairwise(CELLS)
+        frames = await srt_matrix.run(cells, passage.do, FEW_AT_ONCE)
+    with capsys.disabled():
+        for results in (datagrams, frames):
+            matrix.show(srt_matrix.table(results))
+    keep(datagrams, frames)
+    failed = [each for each in (*datagrams, *frames) if each.status == "failed"]
+    assert not failed, "\n".join(f"{each.cell.name}: {each.text}" for each in failed)

@@ -74,6 +74,7 @@ class HlsCapture:
     segments: list[Segment] = field(default_factory=list)
     target_durations: set[int] = field(default_factory=set)
     problems: list[str] = field(default_factory=list)
+    playlists: list[str] = field(default_factory=list)  # each version that was seen
     ended: bool = False
 
     @property
@@ -107,6 +108,8 @@ def hls(url: str, seconds: float, *, from_start: bool = True) -> HlsCapture:
     end = time.monotonic() + seconds
     while time.monotonic() < end and not capture.ended:
         playlist = text(media_url)
+        if playlist not in capture.playlists[-1:]:
+            capture.playlists.append(playlist)
         segments = read_playlist(playlist, capture)
         fresh = 0
         due = capture.segments[-1].number + 1 if capture.segments else None

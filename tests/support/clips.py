@@ -19,6 +19,11 @@ FOLDER = Path(__file__).parent.parent / "data" / "media"
 BUNNY = FOLDER / "video_big_buck_bunny.mp4"  # H.264 Baseline + AAC
 PYRAMID = FOLDER / "bbb_800x640_768kbps_30fps_avc_pyramid_3b.mp4"  # H.264, three B-frames deep
 HDR = FOLDER / "hdr10-video-with-sdr-container.mp4"  # H.265 + AAC
+VARIABLE = FOLDER / "sample_with_increasing_timestamps_360p.mp4"  # H.264 at no fixed rate + AAC
+SOUND_FIRST = FOLDER / "sample_fragmented.mp4"  # H.264 + AAC that begins before it
+FLASH = FOLDER / "sample.flv"  # H.264 + AAC that begins after it
+H264_TS = FOLDER / "sample_h264.ts"  # B-frames
+H265_TS = FOLDER / "sample_h265.ts"  # B-frames
 EPOCH = 1_700_000_000  # Unix seconds of a clip's time 0
 
 
@@ -118,8 +123,17 @@ def _parameters(path: Path) -> dict[str, Parameters]:
     return result
 
 
+def _in_band(stream: bytes) -> list[bytes]:
+    """Parameter sets with start codes."""
+    return [nal.rstrip(b"\0") for nal in stream.split(b"\0\0\1")[1:]]
+
+
 def _avc(record: bytes) -> H264Parameters:
-    """ISO/IEC 14496-15 section 5.3.3.1."""
+    """ISO/IEC 14496-15 section 5.3.3.1; start codes where the clip is a transport stream."""
+    if record[:1] == b"\0":
+        nals = _in_band(record)
+        of = {kind: [nal for nal in nals if nal[0] & 0x1F == kind] for kind in (7, 8)}
+        return H264Parameters.build(of[7], of[8])
     sets: list[bytes] = []
     at = 5
     counts = []
@@ -135,7 +149,11 @@ def _avc(record: bytes) -> H264Parameters:
 
 
 def _hevc(record: bytes) -> H265Parameters:
-    """ISO/IEC 14496-15 section 8.3.3.1."""
+    """ISO/IEC 14496-15 section 8.3.3.1; start codes where the clip is a transport stream."""
+    if record[:1] == b"\0":
+        nals = _in_band(record)
+        of = {n: [nal for nal in nals if nal[0] >> 1 & 0x3F == n] for n in (32, 33, 34)}
+        return H265Parameters.build(of[32], of[33], of[34])
     sets: dict[int, list[bytes]] = {32: [], 33: [], 34: []}
     at = 23
     for _ in range(record[22]):

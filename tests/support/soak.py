@@ -14,6 +14,7 @@ import time
 from collections import Counter
 from dataclasses import dataclass, field
 from fractions import Fraction
+from pathlib import Path
 from typing import Any
 
 import av
@@ -24,7 +25,9 @@ MTU = 1200
 CLOCK = 90_000
 START_CODE = b"\0\0\0\1"
 HEADER = struct.Struct("!BBHII")
-OPEN_LIMIT = 10.0  # seconds for one answer
+SO_MEMINFO = 55  # socket(7) does not tell of it: sk_meminfo of linux/sock_diag.h
+MEMINFO = struct.Struct("9I")
+OPEN_LIMIT = 30.0  # seconds for one answer, on a machine that has other work
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +97,7 @@ class Talk:
         self._port = port
         self.url = f"rtsp://127.0.0.1:{port}/{name}"
         self._cseq = 0
+        self._owed = 0  # bytes of a frame whose reader was cancelled in its midst
         self.session = ""
 
     async def open(self) -> None:
@@ -124,6 +128,8 @@ class Talk:
 
     async def head(self) -> str:
         """The next message's head."""
+        await self.reader.readexactly(self._owed)
+        self._owed = 0
         while True:
             first = await self.reader.readexactly(1)
             if first != b"$":
@@ -131,6 +137,14 @@ class Talk:
                 return (first + rest).decode()
             size = int.from_bytes((await self.reader.readexactly(3))[1:], "big")
             await self.reader.readexactly(size)
+
+    async def frame(self) -> tuple[int, bytes]:
+        """The next interleaved frame: its channel and what is in it."""
+        channel, size = struct.unpack("!xBH", await self.reader.readexactly(4))
+        self._owed = size
+        packet = await self.reader.readexactly(size)
+        self._owed = 0
+        return channel, packet
 
     async def close(self) -> None:
         """Close the connection."""
@@ -148,6 +162,8 @@ class Soak:
     names: dict[str, float] = field(default_factory=dict)  # live streams: since when
     faults: Counter[str] = field(default_factory=Counter)
     packets: int = 0
+    overrun: int = 0  # datagrams for which the system had no room: the machine was too busy
+    unanswered: int = 0  # questions for the figures
     joins: int = 0
     publishes: int = 0
 
@@ -244,23 +260,47 @@ class Soak:
     async def _read(self, talk: Talk) -> None:
         expected: int | None = None
         while True:
-            channel, size = struct.unpack("!xBH", await talk.reader.readexactly(4))
-            packet = await talk.reader.readexactly(size)
+            channel, packet = await talk.frame()
+            if channel == 0 and self._missing(packet, expected):
+                self.faults["player by TCP: packets missing or out of order"] += 1
             if channel == 0:
-                expected = self._check(packet, expected)
+                expected = following(packet)
 
     async def _hear(self, sock: socket.socket) -> None:
         loop = asyncio.get_running_loop()
         expected: int | None = None
+        missing, before = 0, dropped_by_system()
         while True:
-            expected = self._check(await loop.sock_recv(sock, 65_536), expected)
+            packet = await loop.sock_recv(sock, 65_536)
+            if gap := self._missing(packet, expected):
+                missing += gap
+                self.overrun += gap
+                if missing > dropped_by(sock) + dropped_by_system() - before:
+                    self.faults["player by UDP: packets missing or out of order"] += 1
+            expected = following(packet)
 
-    def _check(self, packet: bytes, expected: int | None) -> int:
-        sequence = int.from_bytes(packet[2:4], "big")
+    def _missing(self, packet: bytes, expected: int | None) -> int:
+        """How many packets before this one did not come; of one out of order very many."""
         self.packets += 1
-        if expected is not None and sequence != expected:
-            self.faults["player: packets missing or out of order"] += 1
-        return (sequence + 1) & 0xFFFF
+        sequence = int.from_bytes(packet[2:4], "big")
+        return 0 if expected is None else (sequence - expected) & 0xFFFF
+
+
+def following(packet: bytes) -> int:
+    """The sequence number after this packet's."""
+    return (int.from_bytes(packet[2:4], "big") + 1) & 0xFFFF
+
+
+def dropped_by(sock: socket.socket) -> int:
+    """Datagrams that came and found no room in the receive buffer."""
+    found = sock.getsockopt(socket.SOL_SOCKET, SO_MEMINFO, MEMINFO.size)
+    return int(MEMINFO.unpack(found)[-1])
+
+
+def dropped_by_system() -> int:
+    """Packets that found no room in the queue of a processor; those of loopback go there, too."""
+    lines = Path("/proc/net/softnet_stat").read_text().splitlines()
+    return sum(int(line.split()[1], 16) for line in lines)
 
 
 def udp_pair() -> tuple[socket.socket, socket.socket]:

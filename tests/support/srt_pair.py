@@ -1,6 +1,7 @@
 """Two SRT connections in a simulated network, agreed on without handshake; a source, a log."""
 
 import random
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from struct import Struct
 from typing import Any
@@ -9,7 +10,7 @@ from protocols.srt.connection import Connection
 from protocols.srt.events import ConnectionClosed, DataReceived, SendDropped, SendRoom
 from protocols.srt.options import Options
 from protocols.srt.result import HandshakeResult, Role, Secrets
-from tests.support.simnet import Link, SimNet, Wire
+from tests.support.simnet import Address, Link, OffClock, Run, SimNet, Wire
 
 CALLER = ("198.18.0.1", 4001)
 LISTENER = ("198.18.0.2", 4002)
@@ -28,6 +29,7 @@ def results(
     secrets: Secrets | None = None,
     packet_filter: str = "",
     rtt: float | None = None,
+    flags: int = FLAGS,
 ) -> tuple[HandshakeResult, HandshakeResult]:
     """What both sides agreed on: the caller's, the listener's. `transit`: of the handshake."""
     start = net.now if started_at is None else started_at
@@ -42,7 +44,7 @@ def results(
         receive_latency_ms=options.receive_latency_ms,
         send_latency_ms=options.receive_latency_ms,
         peer_version=0x010505,
-        peer_flags=FLAGS,
+        peer_flags=flags,
         mtu=options.mtu,
         peer_window=options.window_packets,
         congestion=options.congestion_name,
@@ -72,6 +74,33 @@ class Arrival:
     at: float
     number: int
     lost: int
+
+
+class Door:
+    """Stands before a connection: which numbers of the wire came, and when they first did."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self.opened: dict[int, float] = {}
+
+    def receive_datagrams(self, datagrams: Sequence[bytes], address: Address, now: float) -> None:
+        """See `Machine`."""
+        for datagram in datagrams:
+            if not datagram[0] & 0x80:
+                self.opened.setdefault(int.from_bytes(datagram[:4], "big"), now)
+        self._connection.receive_datagrams(datagrams, address, now)
+
+    def handle_timer(self, now: float) -> None:
+        """See `Machine`."""
+        self._connection.handle_timer(now)
+
+    def get_timer(self) -> float | None:
+        """See `Machine`."""
+        return self._connection.get_timer()
+
+    def datagrams_to_send(self, now: float) -> list[Run]:
+        """See `Machine`."""
+        return self._connection.datagrams_to_send(now)
 
 
 class Log:
@@ -120,7 +149,10 @@ class Log:
 
 
 class Pair:
-    """A caller that sends and a listener that receives (it may send as well)."""
+    """A caller that sends and a listener that receives (it may send as well).
+
+    `skew`: how much faster the caller's clock runs. `sent_at`: when each payload was given.
+    """
 
     def __init__(
         self,
@@ -132,6 +164,7 @@ class Pair:
         peer_options: Options | None = None,
         coalesce: float = 0.0,
         has_numbers: bool = True,
+        skew: float = 0.0,
         **agreed: Any,
     ) -> None:
         self.options = options or Options()
@@ -145,13 +178,17 @@ class Pair:
         self.sent = Log(self.caller, has_numbers=has_numbers)
         self.received = Log(self.listener, has_numbers=has_numbers)
         net = self.net
-        net.add(CALLER, self.caller, coalesce=coalesce, on_turn=self.sent.take)
-        net.add(LISTENER, self.listener, coalesce=coalesce, on_turn=self.received.take)
+        self.clock = OffClock(self.caller, skew, now)
+        self.door = Door(self.listener)
+        caller = self.clock if skew else self.caller
+        net.add(CALLER, caller, coalesce=coalesce, on_turn=self.sent.take)
+        net.add(LISTENER, self.door, coalesce=coalesce, on_turn=self.received.take)
         self.there: Wire
         self.here: Wire
         self.there, self.here = net.connect(CALLER, LISTENER, link, back)
         self.number = 0
         self.refused = 0
+        self.sent_at: list[float] = []
 
     def payload(self, size: int = 1316) -> bytes:
         """The next numbered payload."""
@@ -170,7 +207,9 @@ class Pair:
             count = min(burst, left)
             if count:
                 left -= count
-                taken = self.caller.send([self.payload(size) for _ in range(count)], now)
+                payloads = [self.payload(size) for _ in range(count)]
+                self.sent_at += [now] * count
+                taken = self.caller.send(payloads, self.clock.local(now))
                 self.refused += count - taken
 
         self.net.every(burst / rate, tick, end + burst / rate / 2)
@@ -183,6 +222,11 @@ class Pair:
         """Send, and wait until all is played out."""
         self.stream(packets, rate=rate, burst=burst)
         self.run(packets / rate + 0.2 + self.options.receive_latency_ms / 1000 + 1.0)
+
+    @property
+    def delays(self) -> list[float]:
+        """Seconds from giving to handing out, of each payload that came."""
+        return [arrival.at - self.sent_at[arrival.number] for arrival in self.received.arrivals]
 
     @property
     def delivered(self) -> float:

@@ -73,9 +73,15 @@ class SrtStage(DatagramRig):
 
     def call(self, stream_id: str, passphrase: str = "", **options: object) -> Collector:
         """A client that calls the server."""
+        return self.call_at(self.place, stream_id, passphrase, **options)
+
+    def call_at(
+        self, place: tuple[str, int], stream_id: str, passphrase: str = "", **options: object
+    ) -> Collector:
+        """The same by another way."""
         handler = Collector()
         self.client.call(
-            self.place,
+            place,
             Options(
                 stream_id=stream_id,
                 security=SecurityOptions(passphrase),

@@ -26,17 +26,21 @@ class Line:
 class UdpProxy:
     """Whoever sends to `port` is one end; what it sends goes to `target`, and answers come back.
 
-    Counters: `sent`, `lost` of both directions.
+    For two ends that both begin, as in a rendezvous, the first one's address is `client` from the
+    start, and `rear_port` is what the other one sends to. Counters: `sent`, `lost`, both ways.
     """
 
-    def __init__(self, target: Address, there: Line, back: Line, seed: int) -> None:
+    def __init__(
+        self, target: Address, there: Line, back: Line, seed: int, client: Address | None = None
+    ) -> None:
         self._loop = asyncio.get_running_loop()
         self._target = target
         self._lines = {True: there, False: back}
         self._chance = random.Random(seed)
-        self._client: Address | None = None
+        self._client = client
         self._front, self._rear = _bound(), _bound()
         self.port: int = self._front.getsockname()[1]
+        self.rear_port: int = self._rear.getsockname()[1]
         self.sent = 0
         self.lost = 0
         self._loop.add_reader(self._front.fileno(), self._read, self._front, True)
@@ -78,10 +82,14 @@ class UdpProxy:
 
 @contextlib.asynccontextmanager
 async def proxied(
-    target: Address, there: Line, back: Line | None = None, seed: int = 1
+    target: Address,
+    there: Line,
+    back: Line | None = None,
+    seed: int = 1,
+    client: Address | None = None,
 ) -> AsyncIterator[UdpProxy]:
     """A line while the block lasts; `back` is as `there` unless it is given."""
-    proxy = UdpProxy(target, there, there if back is None else back, seed)
+    proxy = UdpProxy(target, there, there if back is None else back, seed, client)
     try:
         yield proxy
     finally:

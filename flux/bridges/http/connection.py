@@ -29,17 +29,25 @@ WRITE_TIMEOUT = 30.0
 
 
 class _Parser:
-    """The httptools callbacks; forgotten once a connection becomes a reader."""
+    """The httptools callbacks; closed once a connection becomes a reader, or ends."""
 
-    __slots__ = ("_connection", "_headers", "_target", "body_bytes", "header_bytes", "parser")
+    __slots__ = ("_connection", "_headers", "_parser", "_target", "body_bytes", "header_bytes")
 
     def __init__(self, connection: "HttpConnection") -> None:
         self._connection = connection
-        self.parser: Any = httptools.HttpRequestParser(self)
+        self._parser: Any = httptools.HttpRequestParser(self)
         self._target = b""
         self._headers: dict[str, str] = {}
         self.header_bytes = 0  # since the last whole message
         self.body_bytes = 0
+
+    def feed(self, data: bytes) -> None:
+        """Parse more bytes. Raises what httptools raises."""
+        self._parser.feed_data(data)
+
+    def close(self) -> None:
+        """Parse no more, and let go of the parser, which holds these callbacks."""
+        self._parser = None
 
     def on_message_begin(self) -> None:
         self._target = b""
@@ -59,11 +67,14 @@ class _Parser:
         self.body_bytes += len(body)
 
     def on_message_complete(self) -> None:
+        parser = self._parser
+        if parser is None:  # closed by the request before this one
+            return
         self._connection.take_request(
-            self.parser.get_method().decode("latin-1"),
+            parser.get_method().decode("latin-1"),
             self._target,
             self._headers,
-            self.parser.should_keep_alive(),
+            parser.should_keep_alive(),
         )
 
 
@@ -112,8 +123,7 @@ class HttpConnection(asyncio.Protocol):
         """The peer is gone."""
         del exc
         self._server.forget(self)
-        self._parser = None
-        self._queue.clear()
+        self._read_no_more()
         on_lost, self.on_lost = self.on_lost, None
         if on_lost is not None:
             on_lost("peer-closed")
@@ -129,7 +139,7 @@ class HttpConnection(asyncio.Protocol):
             return
         parser.header_bytes += len(data)
         try:
-            parser.parser.feed_data(data)
+            parser.feed(data)
         except httptools.HttpParserUpgrade:
             self.fail(501, "upgrade-not-supported")
         except httptools.HttpParserError:
@@ -172,6 +182,13 @@ class HttpConnection(asyncio.Protocol):
             self._queue.append(request)
         else:
             self.fail(503, "too-many-pipelined-requests")
+
+    def _read_no_more(self) -> None:
+        """No request is taken from now on, and those that wait are forgotten."""
+        parser, self._parser = self._parser, None
+        if parser is not None:
+            parser.close()
+        self._queue.clear()
 
     def _answer_next(self) -> None:
         if self._queue and self._busy is None and not self._is_full:
@@ -233,8 +250,7 @@ class HttpConnection(asyncio.Protocol):
     def fail(self, status: int, reason: str) -> None:
         """Answer a connection that cannot go on, and end it."""
         self._server.count(reason)
-        self._parser = None
-        self._queue.clear()
+        self._read_no_more()
         if self._transport is not None and self.is_open:
             body = text_body(status, reason)
             headers = [("Content-Type", "text/plain; charset=utf-8")]
@@ -253,8 +269,7 @@ class HttpConnection(asyncio.Protocol):
         if request is None or transport is None or not self.is_open:
             return None
         self._busy = None
-        self._parser = None
-        self._queue.clear()
+        self._read_no_more()
         self.deadline = None
         self.on_lost = on_lost
         self._server.count_response(200, 0)
@@ -289,7 +304,6 @@ class HttpConnection(asyncio.Protocol):
 
     def finish(self) -> None:
         """The server stops: no more requests; what is pending still goes out."""
-        self._parser = None
-        self._queue.clear()
+        self._read_no_more()
         if self.on_lost is None and self._transport is not None:
             self._transport.close()

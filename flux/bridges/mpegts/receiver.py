@@ -148,7 +148,8 @@ class TsReceiver:
 
     def receive_datagrams(self, datagrams: Sequence[bytes], now: float) -> None:
         """Take datagrams in the order they came."""
-        if len(datagrams) > 1 and not any(len(data) % PACKET_BYTES for data in datagrams):
+        sizes = set(map(len, datagrams))  # one or two
+        if len(datagrams) > 1 and not any(size % PACKET_BYTES for size in sizes):
             datagrams = (b"".join(datagrams),)  # whole packets: one walk for all of them
         self._receive(datagrams, now, is_datagram=True)
 
@@ -187,9 +188,14 @@ class TsReceiver:
         """End the run; what is not whole is forgotten."""
         if self.closed:
             return
+        self._close(reason, now)
+        self._on_ended = _nobody  # whoever hears it may hold this
+
+    def _close(self, reason: str, now: float) -> None:
         self.closed = True
         self._deadline = None
         self._keep_nothing()
+        self._demuxer.close()
         publisher, self._publisher = self._publisher, None
         if publisher is not None:
             publisher.on_ended = None
@@ -397,14 +403,13 @@ class TsReceiver:
         """Nothing more can be published."""
         if self.closed:
             return
-        self.closed = True
-        self._deadline = None
-        self._keep_nothing()
-        publisher, self._publisher = self._publisher, None
-        if publisher is not None:
-            publisher.on_ended = None
-            publisher.finish(reason, self._now)
-        self._on_ended(reason)
+        self._close(reason, self._now)
+        on_ended, self._on_ended = self._on_ended, _nobody
+        on_ended(reason)
+
+
+def _nobody(reason: str) -> None:
+    """The end has been told, or nobody asked."""
 
 
 def _differs(track: Track, description: TrackDescription) -> bool:

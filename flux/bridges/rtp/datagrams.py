@@ -10,6 +10,7 @@ sent meanwhile is appended there. Once that is empty, and the shared queue too, 
 
     backlog --drained, while nothing is being sent--> in-step
     backlog --over MAX_BACKLOG--> emptied, counted, waits for the next key frame --> backlog
+    any --skip: its line is too slow--> emptied, waits for a key frame while not held --> backlog
 """
 
 from collections import deque
@@ -51,6 +52,8 @@ class DatagramReader:
         "dropped",
         "dropped_before",
         "failed_at",
+        "is_held",
+        "is_skipping",
         "owner",
         "sent_bytes",
         "target",
@@ -64,6 +67,8 @@ class DatagramReader:
         self.backlog: deque[Run] = deque()
         self.backlog_packets = 0
         self.waiting = False  # for a key frame
+        self.is_skipping = False  # it waits since its line could not carry more
+        self.is_held = False  # and cannot yet, so that no key frame is of use
         self.sent_bytes = 0
         self.dropped = 0  # packets
         self.dropped_before = 0  # of them before the fault that goes on
@@ -96,9 +101,15 @@ class DatagramFanout:
         self,
         scheduler: Scheduler,
         on_fault: Callable[[DatagramReader, bool], None] | None = None,
+        *,
+        pace_packets: int = PACE_PACKETS,
     ) -> None:
-        """`on_fault(reader, whether it fails now)` hears when sends begin to fail, and end to."""
+        """`on_fault(reader, whether it fails now)` hears when sends begin to fail, and end to.
+
+        `pace_packets` go to one reader at once.
+        """
         self._scheduler = scheduler
+        self._pace_packets = pace_packets
         self._on_fault = on_fault or _nobody
         self._failing: dict[DatagramReader, None] = {}
         self._in_step: dict[DatagramReader, None] = {}
@@ -134,7 +145,28 @@ class DatagramFanout:
         self._joining.pop(reader, None)
         self._failing.pop(reader, None)
 
+    def close(self) -> None:
+        """Nobody reads any more, nor will: let go of the owner, which holds this."""
+        self._on_fault = _nobody
+
+    def skip(self, reader: DatagramReader) -> None:
+        """Its line cannot carry what comes: it gets nothing more until a key frame.
+
+        That key frame is the first one that finds it not held; see `DatagramReader.is_held`.
+        """
+        if reader.closed:
+            return
+        self._in_step.pop(reader, None)
+        reader.dropped += reader.backlog_packets
+        reader.backlog.clear()
+        reader.backlog_packets = 0
+        reader.waiting = reader.is_skipping = True
+        self._joining[reader] = None
+        self._note_fault(reader, self._scheduler.now())
+
     def _note_fault(self, reader: DatagramReader, now: float) -> None:
+        if reader.closed:
+            return
         reader.failed_at = now
         if reader not in self._failing:
             self._failing[reader] = None
@@ -143,7 +175,7 @@ class DatagramFanout:
     def _note_recovery(self) -> None:
         now = self._scheduler.now()
         for reader in tuple(self._failing):
-            if now - reader.failed_at >= RECOVERED_AFTER:
+            if now - reader.failed_at >= RECOVERED_AFTER and not reader.is_skipping:
                 del self._failing[reader]
                 self._on_fault(reader, False)
                 reader.dropped_before = reader.dropped
@@ -152,11 +184,14 @@ class DatagramFanout:
         """Send the RTP packets of one frame to everybody."""
         if self._failing:
             self._note_recovery()
-        runs = make_runs(track, packets, PACE_PACKETS)
+        runs = make_runs(track, packets, self._pace_packets)
         for reader in self._joining:
-            if track not in reader.tracks or (reader.waiting and not key):
+            if track not in reader.tracks:
                 continue
-            reader.waiting = False
+            if reader.waiting and (not key or reader.is_held):
+                reader.dropped += len(packets) if reader.is_skipping else 0
+                continue
+            reader.waiting = reader.is_skipping = False
             for run in runs:
                 reader.keep(run)
             if reader.backlog_packets > MAX_BACKLOG:
@@ -196,7 +231,7 @@ class DatagramFanout:
             self._queue.popleft()
             self._turn = None
             paced += run.count
-            if self._queue and paced + self._queue[0].count > PACE_PACKETS:
+            if self._queue and paced + self._queue[0].count > self._pace_packets:
                 self._scheduler.call_later(PACE_PAUSE, self._send)
                 return
         self._is_sending = False
@@ -218,6 +253,8 @@ class DatagramFanout:
                 sent += run.count
                 if not reader.send(run):
                     self._note_fault(reader, until)
+            if reader.closed:
+                continue  # by what it was sent, or as others were
             if not reader.backlog and not reader.waiting and not self._is_sending:
                 del self._joining[reader]
                 self._in_step[reader] = None

@@ -50,12 +50,9 @@ class StartPoint:
 
 
 class Hold:
-    """One who wants the output to stay."""
+    """One who wants the output to stay. It says nothing of who that is: its owner keeps it."""
 
-    __slots__ = ("on_closed",)
-
-    def __init__(self, on_closed: Closer) -> None:
-        self.on_closed = on_closed
+    __slots__ = ()
 
 
 class RtpOutput:
@@ -67,7 +64,7 @@ class RtpOutput:
         """Raises PeerError `no-playable-track`."""
         self._stream = stream
         self._emit = emit
-        self.tracks = rtp_tracks(stream.tracks, _RANDOM.getrandbits, self._unit_dropped)
+        self.tracks = rtp_tracks(stream.tracks, _RANDOM.getrandbits, _counter_of(stream))
         self._note_dropped(stream.tracks)
         if not self.tracks:
             raise PeerError("no-playable-track", 415, stream.name)
@@ -79,7 +76,7 @@ class RtpOutput:
         self.datagrams = DatagramFanout(scheduler, self._write_fault)
         self.names: dict[FeedReader, tuple[str, str]] = {}  # protocol and id, for events
         self._closers: dict[DatagramReader, Closer] = {}
-        self._holds: dict[Hold, None] = {}
+        self._holds: dict[Hold, Closer] = {}
         self._maps: WeakValueDictionary[tuple[int | None, ...], ChannelMap] = WeakValueDictionary()
         self._by_track = {track.track: track.index for track in self.tracks}
         self._scheduler = scheduler
@@ -123,8 +120,9 @@ class RtpOutput:
         for reader, closer in closers.items():
             self.datagrams.detach(reader)
             closer(reason)
-        for hold in holds:
-            hold.on_closed(reason)
+        self.datagrams.close()
+        for on_closed in holds.values():
+            on_closed(reason)
         self._leave()
 
     # -- for readers -------------------------------------------------------------------------
@@ -173,8 +171,8 @@ class RtpOutput:
 
     def hold(self, on_closed: Closer) -> "Hold":
         """Keep the output for one who reads later or pauses; `on_closed(reason)` when it ends."""
-        hold = Hold(on_closed)
-        self._holds[hold] = None
+        hold = Hold()
+        self._holds[hold] = on_closed
         return hold
 
     def release(self, hold: "Hold") -> None:
@@ -283,9 +281,6 @@ class RtpOutput:
             lost = reader.dropped - reader.dropped_before
             self._emit(WriteResumed(self._stream.name, protocol, name, lost))
 
-    def _unit_dropped(self, reason: str) -> None:
-        self._stream.drops[reason] += 1
-
     def _leave(self) -> None:
         if self._stream.outputs.get(self.name) is self:
             del self._stream.outputs[self.name]
@@ -294,6 +289,15 @@ class RtpOutput:
         self._stream.drops["reader-skipped"] += chunks
         protocol, name = self.names.get(reader, ("", ""))
         self._emit(ReaderSkipped(self._stream.name, protocol, name, lag, chunks))
+
+
+def _counter_of(stream: Stream) -> Callable[[str], None]:
+    """What packetizers tell of units that they cannot carry; they know nothing of the output."""
+
+    def count(reason: str) -> None:
+        stream.drops[reason] += 1
+
+    return count
 
 
 def rtp_output_of(stream: Stream, emit: Emit, scheduler: Scheduler) -> RtpOutput:

@@ -110,16 +110,16 @@ class SecureTrack:
                 if message is not None:
                     self.take(message)
                     return
-        error = WireError("srtp-no-key")
+        why = ("srtp-no-key", "")  # not the error itself, which would hold this frame
         for attribute in media.attributes:
             if attribute.name.lower() == "crypto":
                 try:
                     self._take_crypto(CryptoAttribute.parse(attribute.value or ""))
                 except WireError as refusal:  # the next one may do: they are in order of preference
-                    error = refusal
+                    why = refusal.reason, refusal.detail
                 else:
                     return
-        raise error
+        raise WireError(*why)
 
     def take_header(self, value: str) -> None:
         """Take the peer's key from a KeyMgmt header that speaks for this track alone."""

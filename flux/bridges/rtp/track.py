@@ -39,6 +39,70 @@ class UnitPublisher(Protocol):
         """Count what was lost or refused."""
 
 
+class _Outlet:
+    """What one track's receiver calls, and what its source has said so far.
+
+    It does not know the receiver: nothing here refers back, and all of it goes with its session.
+    """
+
+    __slots__ = (
+        "_index",
+        "_on_event",
+        "_publisher",
+        "has_ended",
+        "last_report",
+        "pending_report",
+        "track",
+    )
+
+    def __init__(
+        self, index: int, publisher: UnitPublisher, on_event: Callable[[SessionEvent], None]
+    ) -> None:
+        self._index = index
+        self._publisher = publisher
+        self._on_event = on_event
+        self.track = publisher.tracks[index]
+        self.pending_report: SenderReport | None = None  # came before the first packet
+        self.last_report: tuple[int, int] | None = None  # NTP, unwrapped timestamp
+        self.has_ended = False
+
+    def deliver(
+        self, units: Sequence[Unit], timestamp: int, arrived: float, arrived_before: float
+    ) -> None:
+        """Hand units to the publisher."""
+        write = self._publisher.write
+        track = self.track
+        for unit in units:
+            stamp = unit.timestamp
+            # quirk: a unit without marker ends when the next timestamp begins. test: test_arrival
+            write(track, stamp, unit.payload, arrived if stamp >= timestamp else arrived_before)
+
+    def refused(self, reason: str, count: int) -> None:
+        """Count packets that are missing or not used."""
+        self._publisher.dropped(reason, self.track, count)
+
+    def dropped(self, reason: str) -> None:
+        """Count one thing that is of no use."""
+        self._publisher.dropped(reason, self.track)
+
+    def restarted(self, reason: str) -> None:
+        """The source began anew: what its reports said is void."""
+        self.last_report = None
+        self.pending_report = None
+        self.has_ended = False
+        self._on_event(SourceRestarted(self._index, reason))
+
+    def ended(self, reason: str) -> None:
+        """The source has said goodbye; told once."""
+        if not self.has_ended:
+            self.has_ended = True
+            self._on_event(SourceEnded(self._index, reason))
+
+    def reported(self, ntp: int, timestamp: int, now: float) -> None:
+        """Pass the source's wall clock on."""
+        self._publisher.sender_report(self.track, ntp, timestamp, now)
+
+
 class RtpTrackReceiver:
     """Receives one track. `arrived` of a unit is that of the first packet with its timestamp.
 
@@ -46,17 +110,7 @@ class RtpTrackReceiver:
     batch has one arrival time, so `arrived` is as fine as the batches are.
     """
 
-    __slots__ = (
-        "_ended",
-        "_index",
-        "_last_report",
-        "_on_event",
-        "_pending_report",
-        "_publisher",
-        "_receiver",
-        "_reporter",
-        "_track",
-    )
+    __slots__ = ("_outlet", "_receiver", "_reporter")
 
     def __init__(
         self,
@@ -68,22 +122,15 @@ class RtpTrackReceiver:
         *,
         reliable: bool,
     ) -> None:
-        self._index = index
-        self._publisher = publisher
-        self._track = publisher.tracks[index]
         self._reporter = reporter
-        self._on_event = on_event
-        depacketizer = source.format.depacketizer(self._drop)
+        self._outlet = outlet = _Outlet(index, publisher, on_event)
         self._receiver: RtpReceiver[Unit] = RtpReceiver(
             source.payload_type,
-            self._track.clock_rate,
-            depacketizer.push,
-            self,
+            outlet.track.clock_rate,
+            source.format.depacketizer(outlet.dropped).push,
+            outlet,
             reliable=reliable,
         )
-        self._pending_report: SenderReport | None = None  # came before the first packet
-        self._last_report: tuple[int, int] | None = None  # NTP, unwrapped timestamp
-        self._ended = False
 
     @property
     def reception(self) -> Reception:
@@ -98,14 +145,15 @@ class RtpTrackReceiver:
     @property
     def track(self) -> Track:
         """The publisher's track."""
-        return self._track
+        return self._outlet.track
 
     def receive(self, packets: Sequence[bytes], now: float) -> None:
         """Take RTP packets in the order they came."""
-        if self._pending_report is not None and self._receiver.ssrc is None:
+        outlet = self._outlet
+        if outlet.pending_report is not None and self._receiver.ssrc is None:
             self._announce(packets, now)
         self._receiver.receive(packets, now)
-        if self._pending_report is not None:
+        if outlet.pending_report is not None:
             self._use_pending_report(now)
 
     def receive_rtcp(self, data: bytes, now: float) -> None:
@@ -113,7 +161,7 @@ class RtpTrackReceiver:
         try:
             packets = parse_compound(data)
         except WireError as error:
-            self._drop(error.reason)
+            self._outlet.dropped(error.reason)
             return
         for packet in packets:
             if isinstance(packet, SenderReport):
@@ -144,91 +192,64 @@ class RtpTrackReceiver:
         """The last report, with BYE."""
         return self._reporter.make_goodbye(self._receiver.state(), now)
 
-    # What the receiver calls.
-
-    def deliver(
-        self, units: Sequence[Unit], timestamp: int, arrived: float, arrived_before: float
-    ) -> None:
-        """Hand units to the publisher."""
-        write = self._publisher.write
-        track = self._track
-        for unit in units:
-            stamp = unit.timestamp
-            # quirk: a unit without marker ends when the next timestamp begins. test: test_arrival
-            write(track, stamp, unit.payload, arrived if stamp >= timestamp else arrived_before)
-
-    def refused(self, reason: str, count: int) -> None:
-        """Count packets that are missing or not used."""
-        self._publisher.dropped(reason, self._track, count)
-
-    def restarted(self, reason: str) -> None:
-        """The source began anew: what its reports said is void."""
-        self._last_report = None
-        self._pending_report = None
-        self._ended = False
-        self._on_event(SourceRestarted(self._index, reason))
-
     # Sender reports and BYE.
 
     def _receive_report(self, report: SenderReport, now: float) -> None:
         ssrc = self._receiver.ssrc
         if ssrc is not None and report.ssrc != ssrc:
-            self._drop("rtcp-sr-other-source")
+            self._outlet.dropped("rtcp-sr-other-source")
             return
         self._reporter.sender_report(report, now)
         if ssrc is None:
-            self._pending_report = report
+            self._outlet.pending_report = report
         else:
             self._use_report(report, now)
 
     def _announce(self, packets: Sequence[bytes], now: float) -> None:
         """Use the report that came before the first packet before its unit is placed in time."""
-        report, first = self._pending_report, packets[0] if packets else b""
+        report, first = self._outlet.pending_report, packets[0] if packets else b""
         if report is None or len(first) < HEADER_BYTES:
             return
         timestamp, ssrc = TIMESTAMP_SSRC.unpack_from(first, 4)
         if ssrc == report.ssrc:
-            self._pending_report = None
+            self._outlet.pending_report = None
             self._receiver.seed_timestamp(timestamp)
             self._use_report(report, now)
 
     def _use_pending_report(self, now: float) -> None:
         """The first packet is there: the report that came before it can be placed."""
-        report = self._pending_report
+        report = self._outlet.pending_report
         if report is None or self._receiver.ssrc is None:
             return
-        self._pending_report = None
+        self._outlet.pending_report = None
         if report.ssrc == self._receiver.ssrc:
             self._use_report(report, now)
         else:
-            self._drop("rtcp-sr-other-source")
+            self._outlet.dropped("rtcp-sr-other-source")
 
     def _use_report(self, report: SenderReport, now: float) -> None:
         """Pass a report on if it can be about this media."""
+        outlet = self._outlet
         if report.ntp == 0:
-            self._drop("rtcp-sr-no-clock")
+            outlet.dropped("rtcp-sr-no-clock")
             return
-        hz = self._track.clock_rate
+        hz = outlet.track.clock_rate
         timestamp = self._receiver.unwrap_timestamp(report.rtp_timestamp)
         if abs(timestamp - (self._receiver.timestamp or 0)) > FAR_REPORT * hz:
-            self._drop("rtcp-sr-far-timestamp")
+            outlet.dropped("rtcp-sr-far-timestamp")
             return
-        last = self._last_report
-        self._last_report = (report.ntp, timestamp)
+        last = outlet.last_report
+        outlet.last_report = (report.ntp, timestamp)
         if last is not None:
             media = (timestamp - last[1]) / hz
             clock = (report.ntp - last[0]) / NTP_SECOND
             if abs(clock - media) > REPORT_STEP + REPORT_DRIFT * abs(media):
                 # A clock that was set is believed from its second report on.
-                self._drop("rtcp-sr-clock-stepped")
+                outlet.dropped("rtcp-sr-clock-stepped")
                 return
-        self._publisher.sender_report(self._track, report.ntp, timestamp, now)
+        outlet.reported(report.ntp, timestamp, now)
 
     def _receive_goodbye(self, packet: Goodbye) -> None:
         """Section 6.6; a BYE that names no source, or another's, ends nothing here."""
-        if self._receiver.ssrc in packet.ssrcs and not self._ended:
-            self._ended = True
-            self._on_event(SourceEnded(self._index, packet.reason))
-
-    def _drop(self, reason: str) -> None:
-        self._publisher.dropped(reason, self._track)
+        if self._receiver.ssrc in packet.ssrcs:
+            self._outlet.ended(packet.reason)

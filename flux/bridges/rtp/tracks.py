@@ -85,20 +85,20 @@ def _track(index: int, media: MediaDescription) -> RtpTrack:
     offers = media.payload_types
     if not offers:
         raise WireError("sdp-no-payload-type", " ".join(media.formats))
-    error: WireError | None = None
     opaque: RtpTrack | None = None
+    why: tuple[str, str] | None = None  # not the error itself, which would hold this frame
     for offer in offers:
         try:
             track = _track_of_offer(index, media, offer)
         except WireError as refusal:
-            error = error or refusal
+            why = why or (refusal.reason, refusal.detail)
             continue
         if not track.description.codec.startswith(OPAQUE_RTP):
             return track
         opaque = opaque or track
     if opaque is not None:
         return opaque
-    raise error or WireError("sdp-no-payload-type")
+    raise WireError(*(why or ("sdp-no-payload-type", "")))
 
 
 def _track_of_offer(index: int, media: MediaDescription, offer: PayloadType) -> RtpTrack:

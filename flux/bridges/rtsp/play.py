@@ -19,7 +19,7 @@ from flux.bridges.rtsp.play_ways import PlayContext, PlayWays
 from flux.bridges.rtsp.secured_sink import SecuredSink
 from flux.bridges.rtsp.ways import INTERLEAVED, PROTOCOL, STALLED, UDP, PeerSink
 from flux.net.udp_send import Run
-from media.feed_reader import START_KEY, START_LIVE, FeedReader
+from media.feed_reader import START_KEY, START_LIVE, FeedReader, Sink
 from media.link import Linked, LinkFigures
 from media.stream import Stream
 from protocols.rtsp.server import RtspPeer
@@ -162,8 +162,7 @@ class PlaySession(Linked):
         self.is_over = True
         self._playing.clear()
         self._detach()
-        for track in tuple(self._ways.tracks):
-            self._ways.forget(track)
+        self._ways.close()
         self._output.release(self._hold)
 
     # -- media and reports -------------------------------------------------------------------
@@ -223,7 +222,7 @@ class PlaySession(Linked):
                 self, frozenset(self._playing), self._output_ended, start
             )
 
-    def _make_sink(self) -> PeerSink:
+    def _make_sink(self) -> Sink:
         send_buffer = self._context.send_buffer
         if not self._ways.is_secured:
             return PeerSink(self.peer, self._sink_ended, send_buffer)

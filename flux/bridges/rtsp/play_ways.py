@@ -127,6 +127,12 @@ class PlayWays:
             self._context.groups.leave(self._output, self.group)
             self.group = None
 
+    def close(self) -> None:
+        """Undo what every SETUP did, and let go of the session, which holds this."""
+        for track in tuple(self._ways):
+            self.forget(track)
+        self._hear = _deaf
+
     def send(self, run: Run) -> bool:
         """Send a run by UDP; false where the system took none of it."""
         ports, way = self._context.ports, self._ways.get(run.track)
@@ -208,3 +214,7 @@ class PlayWays:
 
 def _ignore(datagrams: list[bytes], now: float) -> None:
     """What a player sends to the RTP port opens the way for what comes back, no more."""
+
+
+def _deaf(tracks: Iterable[int], datagrams: list[bytes], now: float) -> None:
+    """The session is over."""

@@ -83,8 +83,12 @@ class PullRun:
         self.media_at: float | None = None  # when something came last
 
     async def connect(self) -> None:
-        """Connect; raises `PeerError`, and `closed` then never comes."""
-        await self._client.connect()
+        """Connect; raises `PeerError`, and all is over then."""
+        try:
+            await self._client.connect()
+        except PeerError as error:
+            self.close(error.reason)
+            raise
 
     def close(self, reason: str) -> None:
         """End: RTCP BYE, TEARDOWN; `closed` comes within the teardown timeout."""
@@ -268,7 +272,7 @@ class PullRun:
             self._publisher.dropped(reason, None, count)
 
     def _finish(self, event: events.Closed) -> None:
-        self._timer.cancel()
+        self._timer.close()
         if self.receiver is not None:
             self.received.add(self.receiver)
         self.receiver = None

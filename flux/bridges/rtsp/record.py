@@ -177,7 +177,7 @@ class RecordSession:
 
     def close(self, reason: str) -> None:
         """Nothing of it is left after this; readers are held for the grace period."""
-        self._timer.cancel()
+        self._timer.close()
         for track in tuple(self._ways):
             self._forget(track)
         self.receiver = None

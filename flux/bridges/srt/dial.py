@@ -10,8 +10,10 @@ from protocols.srt.endpoint import Endpoint, EndpointOptions
 from protocols.srt.group_call import Place
 from protocols.srt.link import LinkHandler
 from protocols.srt.options import (
+    Control,
     GroupType,
     ListenerOptions,
+    Mode,
     Options,
     RateOptions,
     RepairOptions,
@@ -23,6 +25,7 @@ from protocols.srt.reject import Reject
 LOOKUP_TIMEOUT = 5.0
 CALLER, LISTENER, RENDEZVOUS = "caller", "listener", "rendezvous"
 DEFAULT_LATENCY_MS = 120
+FILE, AIMD = "file", "aimd"  # words of the URL
 GROUPS = {"broadcast": GroupType.BROADCAST, "backup": GroupType.BACKUP}
 
 Taker = Callable[[], LinkHandler | None]  # the handler of the next caller; None: there is no room
@@ -44,7 +47,12 @@ def options_of(url: SrtUrl) -> Options:
         return default if value is None else value
 
     latency = number("latency", DEFAULT_LATENCY_MS)
+    is_aimd = url.congestion == AIMD
     return Options(
+        mode=Mode.STREAM if url.transfer_type == FILE else Mode.LIVE,
+        congestion="" if is_aimd else url.congestion,
+        control=Control.AIMD if is_aimd else Control.BY_NAME,
+        linger=number("linger", 180),
         stream_id=url.stream_id if url.mode == CALLER else "",
         receive_latency_ms=number("receivelatency", latency),
         peer_latency_ms=number("peerlatency", number("latency", 0)),
@@ -61,7 +69,9 @@ def options_of(url: SrtUrl) -> Options:
         rate=RateOptions(
             max_rate=number("maxbw", -1),
             input_rate=number("inputbw", 0),
+            min_input_rate=number("mininputbw", 0),
             overhead_percent=number("oheadbw", 25),
+            max_repair_rate=number("maxrexmitbw", -1),
         ),
         repair=RepairOptions(reorder_max_packets=number("lossmaxttl", 0)),
     )
@@ -87,20 +97,25 @@ async def dial(url: SrtUrl, receive_buffer_bytes: int, take: Taker) -> Endpoint:
     family, peer = await resolve(url.host, url.port, timeout=LOOKUP_TIMEOUT)
     everywhere = "::" if family == socket.AF_INET6 else "0.0.0.0"
     local = await _local(url.local_host, url.local_port) or everywhere
+    places = [Place(peer, len(url.nodes))]
+    for host, port in url.nodes:
+        _, node = await resolve(host, port, timeout=LOOKUP_TIMEOUT)
+        places.append(Place(node, len(url.nodes) - len(places)))
+    # Nothing is waited for from here on: who gives up waiting leaves no socket behind.
     endpoint = Endpoint.bind(local, url.local_port, settings)
-    handler = take()
-    if handler is None:
-        return endpoint
-    if url.mode == RENDEZVOUS:
-        endpoint.meet(peer, options, handler)
-    elif url.group:
-        places = [Place(peer, len(url.nodes))]
-        for host, port in url.nodes:
-            _, node = await resolve(host, port, timeout=LOOKUP_TIMEOUT)
-            places.append(Place(node, len(url.nodes) - len(places)))
-        endpoint.call_group(places, GROUPS[url.group], options, handler)
-    else:
-        endpoint.call(peer, options, handler)
+    try:
+        handler = take()
+        if handler is None:
+            return endpoint
+        if url.mode == RENDEZVOUS:
+            endpoint.meet(peer, options, handler)
+        elif url.group:
+            endpoint.call_group(places, GROUPS[url.group], options, handler)
+        else:
+            endpoint.call(peer, options, handler)
+    except BaseException:
+        endpoint.close()
+        raise
     return endpoint
 
 

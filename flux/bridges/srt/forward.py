@@ -5,14 +5,17 @@ serves everybody who calls and goes on when they leave.
 """
 
 import asyncio
+import time
 
 import structlog
 
 from flux.base.errors import PeerError
 from flux.bridges.srt.dial import LISTENER, dial, parse_url
-from flux.bridges.srt.reader import SrtSender, figures_of, lag_of
+from flux.bridges.srt.reader import figures_of, lag_of
+from flux.bridges.srt.sender import SrtSender
 from flux.bridges.srt.sessions import SrtSessions
 from flux.core.forward import FAILED, RUNNING, ForwardFigures, OnState
+from flux.core.scheduler import LoopScheduler
 from media.feed_reader import START_GOP
 from media.stream import State, Stream
 from protocols.srt.endpoint import Endpoint
@@ -24,6 +27,28 @@ MAX_CALLERS = 64  # of a target that listens
 RECEIVE_BUFFER_BYTES = 1 << 20  # for acknowledgements
 
 logger = structlog.get_logger()
+
+
+class _Line:
+    """One link of a target, and who owns its sender."""
+
+    def __init__(self, forward: "SrtForward", link: Channel, stream: Stream) -> None:
+        """Raises PeerError: nothing can be sent there."""
+        self.link = link
+        self._forward = forward
+        self.sender = SrtSender(link, stream, START_GOP, self, LoopScheduler())
+
+    def sender_ended(self, reason: str) -> None:
+        """Nothing more is sent over this link."""
+        self._forward.line_ended(self.link, reason)
+
+    def sender_skips(self, lag: float, packets: int) -> None:
+        """It is too slow."""
+        self._forward.log.warning("target skips", lag=round(lag, 2), packets=packets)
+
+    def sender_resumed(self, packets: int) -> None:
+        """It gets media again."""
+        self._forward.log.info("target goes on", missed=packets)
 
 
 class SrtForward(LinkHandler):
@@ -39,11 +64,11 @@ class SrtForward(LinkHandler):
         self._stream: Stream | None = None
         self._endpoint: Endpoint | None = None
         self._opening: asyncio.Task[None] | None = None
-        self._senders: dict[Channel, SrtSender] = {}
+        self._lines: dict[Channel, _Line] = {}
         self._expected = 0  # links that were called or accepted, and are not there yet
         self._past = ForwardFigures()
         self._is_running = False
-        self._log = logger.bind(stream=name, protocol=PROTOCOL, target=self._url.address)
+        self.log = logger.bind(stream=name, protocol=PROTOCOL, target=self._url.address)
         self.is_over = False
 
     # -- for the core ------------------------------------------------------------------------
@@ -61,7 +86,7 @@ class SrtForward(LinkHandler):
         self.is_over = True
         if self._opening is not None:
             self._opening.cancel()
-        for link in tuple(self._senders):
+        for link in tuple(self._lines):
             self._leave(link)
         if self._endpoint is not None:
             self._endpoint.close(reason)
@@ -75,12 +100,12 @@ class SrtForward(LinkHandler):
         """What was sent, and what the line is like."""
         sent, dropped, lag = self._past.sent_bytes, self._past.dropped, 0.0
         lost, round_trip = self._past.lost, None
-        for link, sender in self._senders.items():
-            line = figures_of(link)
-            sent += sender.sent_bytes
-            dropped += sender.dropped
-            lost += line.lost
-            round_trip = line.round_trip
+        for link, line in self._lines.items():
+            measured = figures_of(link)
+            sent += line.sender.sent_bytes
+            dropped += line.sender.dropped
+            lost += measured.lost
+            round_trip = measured.round_trip
             lag = max(lag, lag_of(link))
         return ForwardFigures(sent, dropped, lag, lost, round_trip)
 
@@ -92,7 +117,6 @@ class SrtForward(LinkHandler):
 
     def connected(self, link: Channel, now: float) -> None:
         """Somebody is there: become a reader of the stream."""
-        del now
         self._expected -= 1
         stream = self._stream
         if self.is_over or stream is None:
@@ -100,11 +124,14 @@ class SrtForward(LinkHandler):
         try:
             if stream.state is not State.READY:
                 raise PeerError(stream.reason or "source-lost")
-            self._senders[link] = SrtSender(link, stream, START_GOP, self._fail)
+            self._lines[link] = _Line(self, link, stream)
         except PeerError as error:
-            self._fail(error.reason)
+            if self._url.mode == LISTENER and stream.state is State.READY:
+                link.close(error.reason, now)  # of this caller's packets, not of the stream
+            else:
+                self._fail(error.reason)
             return
-        self._log.info("forward connected", peer=link.peer[:2])
+        self.log.info("forward connected", peer=link.peer[:2])
         if not self._is_running:
             self._is_running = True
             self._on_state(RUNNING, "")
@@ -112,7 +139,7 @@ class SrtForward(LinkHandler):
     def refused(self, reason: str, code: int) -> None:
         """A caller's handshake came to nothing."""
         self._expected -= 1
-        self._log.warning("caller refused", reason=reason, code=code)
+        self.log.warning("caller refused", reason=reason, code=code)
 
     def closed(self, link: Channel, reason: str, code: int) -> None:
         """A link is over, or was refused."""
@@ -120,7 +147,16 @@ class SrtForward(LinkHandler):
             self._expected -= 1
         self._leave(link)
         if not self.is_over and self._url.mode != LISTENER:
-            self._log.warning("forward failed", reason=reason, code=code)
+            self.log.warning("forward failed", reason=reason, code=code)
+            self._fail(reason)
+
+    def line_ended(self, link: Channel, reason: str) -> None:
+        """Nothing more is sent over a link: of many callers only this one goes."""
+        stream = self._stream
+        is_ready = stream is not None and stream.state is State.READY
+        if self._url.mode == LISTENER and is_ready:
+            link.close(reason, time.monotonic())
+        else:
             self._fail(reason)
 
     # -- inside ------------------------------------------------------------------------------
@@ -134,25 +170,26 @@ class SrtForward(LinkHandler):
             self._fail("open-timeout")
         except PeerError as error:
             self._opening = None
-            self._log.warning("forward failed", reason=error.reason, detail=error.detail)
+            self.log.warning("forward failed", reason=error.reason, detail=error.detail)
             self._fail(error.reason)
         except Exception:  # a fault of ours must be seen, and tried again
             self._opening = None
-            self._log.exception("forward fault")
+            self.log.exception("forward fault")
             self._fail("internal-error")
         if self.is_over and self._endpoint is not None:
             self._endpoint.close()
 
     def _take(self) -> LinkHandler | None:
-        if self.is_over or len(self._senders) + self._expected >= MAX_CALLERS:
+        if self.is_over or len(self._lines) + self._expected >= MAX_CALLERS:
             return None
         self._expected += 1
         return self
 
     def _leave(self, link: Channel) -> None:
-        sender = self._senders.pop(link, None)
-        if sender is None:
+        line = self._lines.pop(link, None)
+        if line is None:
             return
+        sender = line.sender
         sender.close()
         past = self._past
         self._past = ForwardFigures(

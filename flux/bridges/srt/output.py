@@ -25,7 +25,8 @@ from media.track import Kind, Track
 
 OUTPUT = "srt"  # key in `Stream.outputs`
 PACKET_BYTES = 7 * 188  # of a datagram: what libsrt takes by default
-WINDOW = 0.02  # seconds that sound may wait for a picture
+WINDOW = 0.04  # seconds that sound may wait for a picture
+PACE_PACKETS = 48  # to one reader, then a pause: what one call of the system takes
 MAX_PENDING = 32 * PACKET_BYTES
 START_SPAN = 2.0  # seconds of media that a reader may begin with
 START_BYTES = 4 << 20
@@ -49,7 +50,7 @@ class SrtOutput:
         if not carried:
             raise PeerError("no-playable-track", 415, stream.name)
         self._format = TsFormat(carried)
-        self._fanout = DatagramFanout(scheduler)
+        self._fanout = DatagramFanout(scheduler, pace_packets=PACE_PACKETS)
         self._closers: dict[DatagramReader, Closer] = {}
         self._pending: list[bytes] = []
         self._pending_bytes = 0
@@ -132,6 +133,10 @@ class SrtOutput:
         self._closers[reader] = on_closed
         return reader
 
+    def skip(self, reader: DatagramReader) -> None:
+        """Give this reader nothing more until a key frame that finds it not held."""
+        self._fanout.skip(reader)
+
     def detach(self, reader: DatagramReader) -> None:
         """Forget a reader; the output ends after its last one."""
         if self._closers.pop(reader, None) is None:
@@ -183,9 +188,9 @@ class SrtOutput:
         return data
 
 
-def split(data: bytes) -> list[bytes]:
-    """Datagrams of seven packets, the last one of what is left."""
-    return [data[at : at + PACKET_BYTES] for at in range(0, len(data), PACKET_BYTES)]
+def split(data: bytes, size: int = PACKET_BYTES) -> list[bytes]:
+    """Datagrams of `size` bytes, seven packets if nothing is said, the last one of what is left."""
+    return [data[at : at + size] for at in range(0, len(data), size)]
 
 
 def srt_output_of(stream: Stream, scheduler: Scheduler) -> SrtOutput:

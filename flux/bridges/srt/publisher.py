@@ -15,6 +15,7 @@ from media.router import Router
 from media.track import TrackDescription
 from protocols.srt.events import DataReceived
 from protocols.srt.link import Channel, LinkHandler
+from protocols.srt.options import Mode
 
 PACKETS = 7  # transport packets of a datagram that is missing: as many as most have
 
@@ -63,7 +64,6 @@ class SrtPublisher(LinkHandler):
 
     def received(self, link: Channel, event: DataReceived, now: float) -> None:
         """Datagrams whose time has come."""
-        del link
         receiver = self._receiver
         if receiver is None:
             return
@@ -73,7 +73,10 @@ class SrtPublisher(LinkHandler):
             self.lost += event.lost
             receiver.dropped("srt-packet-lost", event.lost)
             receiver.gap(event.lost * PACKETS, now)
-        receiver.receive_datagrams(event.payloads, now)
+        if link.result is not None and link.result.mode == Mode.STREAM:
+            receiver.receive(b"".join(event.payloads), now)
+        else:
+            receiver.receive_datagrams(event.payloads, now)
         if not self._is_over:
             self._arm(now)
 
@@ -138,9 +141,15 @@ class SrtPublisher(LinkHandler):
         if self._is_over:
             return
         self._is_over = True
-        self._timer.cancel()
+        self._timer.close()
         self._sessions.remove(self._session)
         receiver, self._receiver = self._receiver, None
         if receiver is not None:
             receiver.close(reason, time.monotonic())
-        self._on_over(reason, code)
+        on_over, self._on_over = self._on_over, _nobody  # whoever hears of it may hold this
+        self._on_playing = None
+        on_over(reason, code)
+
+
+def _nobody(reason: str, code: int) -> None:
+    """The end has been told."""

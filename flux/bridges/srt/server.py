@@ -16,9 +16,10 @@ passphrase is chosen by stream and direction; the handshake itself refuses who h
     the source does not start, no room       1503
 """
 
+import time
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import count
 
 from config.names import check_stream_name
@@ -28,14 +29,24 @@ from flux.bridges.srt.reader import PROTOCOL, SrtReader, code_of
 from flux.bridges.srt.sessions import SrtSessions
 from flux.core.admission import PUBLISH, READ, AccessRequest, Admission, Verdict
 from flux.net.resolve import host_of
+from media.events import ReaderRefused
 from media.feed_reader import START_GOP
 from media.router import Router
 from media.stream import Emit
 from protocols.srt.endpoint import Endpoint, EndpointOptions
-from protocols.srt.options import ListenerOptions, Mode, Options, SecurityOptions
-from protocols.srt.reception import IncomingCall
+from protocols.srt.options import (
+    Control,
+    GroupType,
+    ListenerOptions,
+    Mode,
+    Options,
+    SecurityOptions,
+)
+from protocols.srt.reception import IncomingCall, group_key
 from protocols.srt.reject import Reject
 from protocols.srt.stream_id import Action, StreamRequest
+
+MAX_TOLD = 20  # refusals a second that are an event; all of them are counted
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,8 +70,10 @@ class SrtBridgeOptions:
     media_timeout: float = 10.0
     idle_timeout: float = 5.0
     max_sessions: int = 4096
+    connections_per_address: int = 1024  # 0: no limit
     receive_buffer_bytes: int = 4 << 20
     passphrases_of: Callable[[str], Passphrases] = lambda name: Passphrases()
+    is_adaptive: Callable[[str], bool] = lambda name: False  # whether readers are paced by AIMD
 
 
 class SrtBridge:
@@ -82,7 +95,11 @@ class SrtBridge:
         self.sessions = SrtSessions() if sessions is None else sessions
         self._endpoint: Endpoint | None = None
         self._numbers = count(1)
-        self._publishers: dict[str, SrtPublisher] = {}  # by stream, from their acceptance on
+        # By stream, from their acceptance on. A name is taken by who is connected: one who has not
+        # shown yet that he knows the passphrase keeps nobody out.
+        self._publishers: dict[str, list[SrtPublisher]] = {}
+        self._asking: dict[tuple[int, GroupType, str], SrtReader] = {}  # of groups, by their key
+        self._told, self._told_at = 0, 0.0  # refusals, in the second that began then
         self.address: tuple[str, int] = ("", 0)  # as bound
 
     async def start(self) -> None:
@@ -95,7 +112,11 @@ class SrtBridge:
                 receive_buffer_bytes=options.receive_buffer_bytes, max_links=options.max_sessions
             ),
         )
-        listener = ListenerOptions(key_bytes=options.key_bytes, is_group_allowed=True)
+        listener = ListenerOptions(
+            key_bytes=options.key_bytes,
+            is_group_allowed=True,
+            max_accepted_per_host=options.connections_per_address or options.max_sessions,
+        )
         endpoint.listen(listener, self._called)
         self._endpoint = endpoint
         self.address = endpoint.local[0], endpoint.port
@@ -126,17 +147,18 @@ class SrtBridge:
         """Somebody with a valid cookie wants in."""
         request = call.request
         if request.mode != Mode.LIVE:
-            call.reject(Reject.MESSAGE_API)
+            self._refuse(call, "", "srt-message-api", Reject.MESSAGE_API)
             return
         try:
             wish = StreamRequest.parse(request.stream_id)
             check_stream_name(wish.name)
         except WireError as error:
             is_mode = error.reason == "stream-id-mode"
-            call.reject(Reject.BAD_MODE if is_mode else Reject.BAD_REQUEST)
+            code = Reject.BAD_MODE if is_mode else Reject.BAD_REQUEST
+            self._refuse(call, "", error.reason, code)
             return
         except ValueError:
-            call.reject(Reject.BAD_REQUEST)
+            self._refuse(call, "", "stream-name-invalid", Reject.BAD_REQUEST)
             return
         session = f"{PROTOCOL}-{next(self._numbers)}"
         is_publish = wish.action is Action.PUBLISH
@@ -168,18 +190,23 @@ class SrtBridge:
     def _publish(self, call: IncomingCall, name: str) -> None:
         router = self._router
         if router.find(name) is None and not router.resolve_published(name):
-            call.reject(Reject.NOT_FOUND)
+            self._refuse(call, name, "stream-not-found", Reject.NOT_FOUND)
             return
         declared = router.declared(name)
         takes_over = declared is not None and declared.take_over
-        if not takes_over and (router.publisher(name) is not None or name in self._publishers):
-            call.reject(Reject.CONFLICT)
+        comers = self._publishers.get(name, [])
+        is_taken = router.publisher(name) is not None or any(each.link for each in comers)
+        if is_taken and not takes_over:
+            self._refuse(call, name, "name-taken", Reject.CONFLICT)
             return
 
         def over(reason: str, code: int) -> None:
-            del reason, code
-            if self._publishers.get(name) is publisher:
-                del self._publishers[name]
+            del code
+            if publisher.link is None:
+                self._tell(call, name, reason)
+            others = [each for each in self._publishers.pop(name, []) if each is not publisher]
+            if others:
+                self._publishers[name] = others
 
         publisher = SrtPublisher(
             name,
@@ -189,25 +216,50 @@ class SrtBridge:
             self.options.media_timeout,
             over,
         )
-        self._publishers[name] = publisher
+        self._publishers[name] = [*comers, publisher]
         secret = self.options.passphrases_of(name).publish
         call.accept(self._options(secret, self.options.latency_ms, 0), publisher)
 
     def _read(self, call: IncomingCall, name: str, session: str) -> None:
         if self._router.lookup(name) is None:
-            call.reject(Reject.NOT_FOUND)
+            self._refuse(call, name, "stream-not-found", Reject.NOT_FOUND)
+            return
+        key = group_key(call.request)
+        asking = self._asking.get(key) if call.request.group is not None else None
+        if asking is not None and asking.is_asking:
+            asking.add(call)
             return
         secret = self.options.passphrases_of(name).read
         options = self._options(secret, 0, self.options.read_latency_ms)
+        if self.options.is_adaptive(name):
+            options = replace(options, control=Control.AIMD)
         reader = SrtReader(
             session,
+            name,
             call.request.peer,
             agent_of(call.request.peer_version),
             self.options.start,
             self._emit,
             self.sessions,
+            lambda reason: self._tell(call, name, reason),
         )
-        reader.enter(self._router, name, call, options)
+        reader.enter(self._router, call, options)
+        if call.request.group is not None and reader.is_asking:
+            self._asking = {k: each for k, each in self._asking.items() if each.is_asking}
+            self._asking[key] = reader
+
+    def _refuse(self, call: IncomingCall, name: str, reason: str, code: Reject) -> None:
+        call.reject(code)
+        self._tell(call, name, reason)
+
+    def _tell(self, call: IncomingCall, name: str, reason: str) -> None:
+        """Say that somebody was refused, at most `MAX_TOLD` times a second."""
+        now = time.monotonic()
+        if now - self._told_at >= 1.0:
+            self._told_at, self._told = now, 0
+        self._told += 1
+        if self._told <= MAX_TOLD:
+            self._emit(ReaderRefused(name, PROTOCOL, host_of(call.request.peer), reason))
 
     def _options(self, passphrase: str, latency_ms: int, peer_latency_ms: int) -> Options:
         return Options(

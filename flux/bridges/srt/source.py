@@ -138,6 +138,7 @@ class SrtSource:
                 except Exception:  # a fault of ours must not be the end of a source
                     self._log.exception("source fault")
                     reason = "internal-error"
+                self._settle()  # of an attempt that did not come so far as to do it
                 if life.stopping.is_set():
                     break
                 self._on_state("waiting", reason)

@@ -1,4 +1,9 @@
-"""A socket of a source, read by the loop."""
+"""A socket of a source, read in turns.
+
+A wake-up of the loop costs more than some packets do. So after a turn that brought something the
+socket rests, unread, for `REST`; what comes meanwhile waits in the kernel, which stamps it. After a
+turn that brought nothing the loop watches the socket again.
+"""
 
 import asyncio
 import time
@@ -8,6 +13,10 @@ from flux.bridges.udp.plan import Senders
 from flux.net.multicast import bind_receiver, is_multicast
 from flux.net.resolve import is_address, resolve
 from flux.net.udp import Address, PeerBatch, SharedUdpSocket
+
+REST = 0.010  # seconds
+BUSY_REST = 0.002  # after a turn that brought a lot, so that the buffer does not overflow
+MANY = 256  # datagrams
 
 OnBatches = Callable[[list[PeerBatch], float], None]
 
@@ -19,8 +28,10 @@ class ReceivePort:
         self._sock = sock
         self._on_batches = on_batches
         self._loop = asyncio.get_running_loop()
-        self._loop.add_reader(sock.fileno(), self.read)
+        self._resting: asyncio.TimerHandle | None = None
+        self._is_watched = False
         self._is_open = True
+        self._watch()
 
     @property
     def port(self) -> int:
@@ -41,17 +52,41 @@ class ReceivePort:
         """Read no more; a group that was joined is left."""
         if self._is_open:
             self._is_open = False
-            self._loop.remove_reader(self._sock.fileno())
+            self._unwatch()
+            if self._resting is not None:
+                self._resting.cancel()
             self._sock.close()
 
     def read(self) -> None:
-        """Take what is there now; the loop calls this."""
+        """Take what is there now, and decide when to look again."""
+        if self._resting is not None:
+            self._resting.cancel()
+            self._resting = None
         if not self._is_open:
             return
         now = time.monotonic()
         batches = self._sock.receive(now)
-        if batches:
+        if not batches:
+            self._watch()
+            return
+        brought = sum([len(datagrams) for _, _, datagrams in batches])
+        try:
             self._on_batches(batches, now)
+        finally:
+            if self._is_open:
+                self._unwatch()
+                rest = REST if brought < MANY else BUSY_REST
+                self._resting = self._loop.call_later(rest, self.read)
+
+    def _watch(self) -> None:
+        if not self._is_watched:
+            self._is_watched = True
+            self._loop.add_reader(self._sock.fileno(), self.read)
+
+    def _unwatch(self) -> None:
+        if self._is_watched:
+            self._is_watched = False
+            self._loop.remove_reader(self._sock.fileno())
 
 
 async def open_port(

@@ -51,6 +51,10 @@ class TrackReader:
         if known is not None:
             self._set_codec(*known)
 
+    def close(self) -> None:
+        """Let go of the parser, which holds this."""
+        self._parser = None
+
     @property
     def is_video(self) -> bool:
         """Whether its PES packets may be long."""

@@ -19,7 +19,7 @@ later, an equal part of the distance between PES packets.
 
 from dataclasses import dataclass, field
 
-from media.codecs.nal import START_CODE
+from media.codecs.nal import START_CODE, split_start_codes
 from media.codecs.tracker import ParameterTracker, tracker_for
 from media.mpegts.elementary.base import (
     MAX_UNIT_BYTES,
@@ -158,7 +158,7 @@ class VideoParser:
             stripped = data.rstrip(b"\0")
             self._carry = data[len(stripped) : len(stripped) + 2]
             data = stripped
-        pieces = data.split(START_CODE, MAX_UNIT_NALS)
+        pieces = split_start_codes(data, MAX_UNIT_NALS)
         if len(pieces) > MAX_UNIT_NALS or len(data) > MAX_UNIT_BYTES:
             self._fail()
             return

@@ -249,7 +249,7 @@ class RtspPeer:
 
     def _end(self, reason: str) -> None:
         self._has_ended = True
-        self._timer.cancel()
+        self._timer.close()
         self._server.peers.discard(self)
         self._server.drops.update(+self._machine.drops)
         self._server.handler.on_closed(self, reason)
@@ -302,8 +302,9 @@ class Link(asyncio.Protocol):
         self._server.forget(self)
         if self._tunnel is not None:
             self._server.leave(self._tunnel, self)
-        if self.peer is not None:
-            self.peer.lost()
+        peer, self.peer = self.peer, None  # which knows this link: neither is to keep the other
+        if peer is not None:
+            peer.lost()
 
     def data_received(self, data: bytes) -> None:
         """Bytes of the client."""
@@ -414,6 +415,7 @@ class Link(asyncio.Protocol):
             self._patience = self._loop.call_later(seconds, self._out_of_patience)
 
     def _out_of_patience(self) -> None:
+        self._patience = None
         if not self.transport.is_closing():
             self._server.refusals["rtsp-silent-connection"] += 1
         self.transport.abort()

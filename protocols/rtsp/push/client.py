@@ -14,7 +14,7 @@ from flux.base.errors import PeerError
 from flux.net.udp_send import Run, RunSender
 from protocols.rtsp import events
 from protocols.rtsp.auth import Authenticator
-from protocols.rtsp.endpoint import MAX_RTCP_BYTES, ClientEndpoint
+from protocols.rtsp.endpoint import MAX_RTCP_BYTES, NOBODY, ClientEndpoint
 from protocols.rtsp.exchange import status_reason
 from protocols.rtsp.options import PushOptions, TransportChoice
 from protocols.rtsp.push.connection import PushConnection
@@ -51,7 +51,7 @@ class PushClient(ClientEndpoint):
         """See `PushConnection`; `secured` are all of the tracks or none."""
         self._machine = PushConnection(url, options, authenticator, sdp, controls, secured)
         super().__init__(self._machine, url, options, authenticator)
-        self._handler = handler
+        self._handler = handler  # until `Closed`
         self._count = len(controls)
         self._ways = ways_of(options.transport, is_secure=url.is_secure and not secured)
         self._tracks: dict[int, events.TrackTransport] = {}
@@ -124,6 +124,8 @@ class PushClient(ClientEndpoint):
         elif isinstance(event, events.TracksReady):
             self._prepare(event, now)
         self._handler.on_event(event)
+        if isinstance(event, events.Closed):
+            self._handler = NOBODY
 
     def _prepare(self, ready: events.TracksReady, now: float) -> None:
         self._tracks = {track.track_index: track for track in ready.tracks}
@@ -134,7 +136,7 @@ class PushClient(ClientEndpoint):
             return
         self._host = self._peer_host
         self._senders = [RunSender(self._udp.socket_of(2 * i)) for i in range(self._count)]
-        self._udp.read(is_reading=True)
+        self._udp.read(self._on_datagrams)
 
     def _give_packets(self, now: float) -> bool:
         reports = self._machine.take_reports()

@@ -92,10 +92,13 @@ class _Opening:
         half = await self._connect()
         try:
             half.transport.write(self._request("GET"))
-            await half.answered
+            fault = await half.answered
         except BaseException:
             half.abort()
             raise
+        if fault:
+            half.abort()
+            raise PeerError(fault)
         return half
 
     async def _connect(self) -> "_Half":
@@ -118,7 +121,8 @@ class _Half(asyncio.Protocol):
     def __init__(self) -> None:
         self.transport: asyncio.Transport
         self.reply = ReplyReader()
-        self.answered: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        # The reason where there is no answer; not an error, which would hold who waits for it.
+        self.answered: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self.tunnel: Tunnel | None = None
         self.is_lost = False
 
@@ -141,19 +145,19 @@ class _Half(asyncio.Protocol):
         try:
             is_whole = self.reply.feed(data)
         except WireError as error:
-            self._fail(PeerError(error.reason))
+            self._fail(error.reason)
             return
         if is_whole:
             self.transport.pause_reading()  # until the tunnel stands
             if not self.answered.done():
-                self.answered.set_result(None)
+                self.answered.set_result("")
             if self.tunnel is not None:
                 self.tunnel.post_answered(self.reply.status)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """It is gone."""
         self.is_lost = True
-        self._fail(PeerError("peer-closed"))
+        self._fail("peer-closed")
         if self.tunnel is not None:
             self.tunnel.lost()
 
@@ -167,10 +171,9 @@ class _Half(asyncio.Protocol):
         if self.tunnel is not None:
             self.tunnel.resume_writing(self)
 
-    def _fail(self, error: PeerError) -> None:
+    def _fail(self, reason: str) -> None:
         if not self.answered.done():
-            self.answered.set_exception(error)
-            self.answered.exception()  # the POST's is waited for by nobody
+            self.answered.set_result(reason)
         if not self.is_lost:
             self.abort()
 
@@ -207,7 +210,9 @@ class Tunnel(asyncio.Transport):
     def lost(self) -> None:
         """One half is gone: so goes the other, and then both are."""
         if self._down.is_lost and self._up.is_lost:
-            self._protocol.connection_lost(None)
+            protocol, self._protocol = self._protocol, asyncio.Protocol()  # nobody, from now on
+            self._down.tunnel = self._up.tunnel = None
+            protocol.connection_lost(None)
         else:
             self.abort()
 

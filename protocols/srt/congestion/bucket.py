@@ -19,10 +19,10 @@ class TokenBucket:
 
     def available(self, now: float) -> float:
         """Bytes that may go now; not above zero: none."""
-        tokens = self._tokens + (now - self._at) * self.rate
-        self._tokens = tokens = min(tokens, self.depth)
-        self._at = max(now, self._at)
-        return tokens
+        if now > self._at:  # what has just come was stamped before the last turn
+            self._tokens = min(self._tokens + (now - self._at) * self.rate, self.depth)
+            self._at = now
+        return self._tokens
 
     def take(self, size: float) -> None:
         """So many bytes go."""

@@ -17,6 +17,8 @@ class AckSample:
     in_flight: int  # packets
     rtt: float
     rtt_variance: float
+    is_measured: bool = True  # the round trip; else it is a guess
+    is_waiting: bool = False  # more would be sent if it might
     receive_packets: float = 0.0  # per second, as the peer measured; 0: it did not say
     capacity_packets: float = 0.0  # of the link, as the peer thinks
 
@@ -33,8 +35,8 @@ class CongestionControl(Protocol):
     def on_ack(self, sample: AckSample, now: float) -> None:
         """The peer acknowledged."""
 
-    def on_loss(self, lost: int, first: int, end: int, now: float) -> None:
-        """The peer misses `lost` packets from `first` on; `end` is behind the highest sent."""
+    def on_loss(self, lost: int, last: int, end: int, now: float) -> None:
+        """The peer misses `lost` packets more, up to `last`; `end` is behind the highest sent."""
 
     def on_timeout(self, now: float) -> None:
         """Nothing was acknowledged for too long."""

@@ -34,7 +34,7 @@ class LiveControl:
     def on_ack(self, sample: AckSample, now: float) -> None:
         """See `CongestionControl`."""
 
-    def on_loss(self, lost: int, first: int, end: int, now: float) -> None:
+    def on_loss(self, lost: int, last: int, end: int, now: float) -> None:
         """See `CongestionControl`: a source does not slow down because the path is bad."""
 
     def on_timeout(self, now: float) -> None:

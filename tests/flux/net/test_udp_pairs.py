@@ -20,7 +20,7 @@ class Heard:
     def __init__(self) -> None:
         self.got: list[tuple[int, bytes, int]] = []
         self.changed = asyncio.Event()
-        self.pairs = UdpPairs(asyncio.get_running_loop(), self.on_datagrams)
+        self.pairs = UdpPairs(asyncio.get_running_loop())
         self.on_first: Callable[[], None] = lambda: None
 
     def on_datagrams(
@@ -49,7 +49,7 @@ async def test_pairs_are_even_and_odd_and_told_by_channel(sender: socket.socket)
     ports = [heard.pairs.bind(socket.AF_INET, ("127.0.0.1", 0), BUFFER) for _ in range(2)]
     assert len(heard.pairs) == 2
     assert all(rtp % 2 == 0 and rtcp == rtp + 1 for rtp, rtcp in ports)
-    heard.pairs.read(is_reading=True)
+    heard.pairs.read(heard.on_datagrams)
     for channel, port in enumerate(port for pair in ports for port in pair):
         sender.sendto(bytes((channel,)), ("127.0.0.1", port))
     await heard.until(4)
@@ -68,14 +68,14 @@ async def test_what_comes_while_nobody_reads_waits(sender: socket.socket) -> Non
     heard = Heard()
     port, _ = heard.pairs.bind(socket.AF_INET, ("127.0.0.1", 0), BUFFER)
     sender.sendto(b"early", ("127.0.0.1", port))
-    heard.pairs.read(is_reading=True)
+    heard.pairs.read(heard.on_datagrams)
     await heard.until(1)
-    heard.pairs.read(is_reading=False)
-    heard.pairs.read(is_reading=False)
+    heard.pairs.read(None)
+    heard.pairs.read(None)
     sender.sendto(b"late", ("127.0.0.1", port))
     await asyncio.sleep(0)
     assert len(heard.got) == 1
-    heard.pairs.read(is_reading=True)
+    heard.pairs.read(heard.on_datagrams)
     await heard.until(2)
     heard.pairs.close()
 
@@ -86,7 +86,7 @@ async def test_closed_from_within(sender: socket.socket) -> None:
     for size in range(1, 10):
         sender.sendto(bytes(size), ("127.0.0.1", port))
     heard.on_first = heard.pairs.close
-    heard.pairs.read(is_reading=True)
+    heard.pairs.read(heard.on_datagrams)
     await heard.until(1)
     assert len(heard.pairs) == 0
 

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from flux.net.udp import SharedUdpSocket
 from flux.net.udp_send import (
     MAX_RUN_BYTES,
     MAX_RUN_SEGMENTS,
@@ -128,3 +129,23 @@ def test_what_the_system_refuses_is_counted(sender: socket.socket) -> None:
     out = RunSender(sender)
     assert not out.send(Run(0, b"x", 1, 1), ("127.0.0.1", 0))
     assert (out.errors, out.full) == (1, 0)
+
+
+def test_what_came_back_from_one_peer_costs_no_other_a_run(receiver: socket.socket) -> None:
+    """Off (a refusal is taken for this run's) the packet to the good one is lost."""
+    with closing(socket.socket(socket.AF_INET, socket.SOCK_DGRAM)) as sock:
+        sock.bind(("127.0.0.1", 0))
+        shared = SharedUdpSocket(sock, 1 << 20, hears_errors=True)
+        with closing(socket.socket(socket.AF_INET, socket.SOCK_DGRAM)) as gone:
+            gone.bind(("127.0.0.1", 0))
+            nobody = gone.getsockname()
+        out = RunSender(sock)
+        packets = [packet(number, 100) for number in range(20)]
+        for each in packets:
+            out.send(Run(0, b"lost", 4, 1), nobody)
+            assert out.send(Run(0, each, 100, 1), receiver.getsockname())
+        assert [receiver.recv(65_536) for _ in packets] == packets
+        assert (out.errors, out.full) == (0, 0)
+        found = shared.unreachable()
+        assert found and set(found) == {nobody}
+        assert shared.unreachable() == []

@@ -48,3 +48,14 @@ def test_memory_is_bounded_whatever_the_durations(durations: list[int], size: in
         assert len(window) == min(number + 1, size)
         assert window.size_bytes <= 2 * 3 * size
         assert all(window.find(each.name) is each for each in window.segments)
+
+
+def test_a_playlist_keeps_three_target_durations() -> None:
+    """RFC 8216 section 6.2.2: no segment leaves if too little would stay; the end is bounded."""
+    window = Window(2)
+    for n in range(6):
+        window.add(segment(n, duration=90_000), 360_000)
+    assert [each.sequence for each in window.segments] == [2, 3, 4, 5]
+    for n in range(6, 30):
+        window.add(segment(n, duration=1), 360_000)
+    assert len(window) == 8

@@ -8,9 +8,10 @@ from collections.abc import AsyncIterator, Callable
 
 import pytest
 
-from protocols.srt.endpoint import REST, Endpoint, EndpointOptions
+from protocols.srt.endpoint import Endpoint, EndpointOptions
 from protocols.srt.link import Channel
 from protocols.srt.options import ListenerOptions, Mode, Options, SecurityOptions
+from protocols.srt.pace import REST
 from protocols.srt.reception import IncomingCall
 from protocols.srt.reject import Reject
 from protocols.srt.worker import KeyDeriver

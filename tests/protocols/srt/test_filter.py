@@ -197,6 +197,19 @@ def test_a_retransmission_completes_a_waiting_group() -> None:
     assert passed == [as_repeated(late), as_repeated(lost)]
 
 
+@pytest.mark.parametrize("text", ALL_KINDS)
+def test_a_packet_that_comes_when_its_group_is_half_forgotten(text: str) -> None:
+    plain, mixed = stream(text, 300)
+    for later in range(100):
+        end = receiver(text)
+        # The one after them moves what is forgotten off the borders of groups.
+        lost = [*plain[33:36], plain[36 + later]]
+        limit = mixed.index(plain[36 + later]) + 2
+        got = end.receive([each for each in mixed[:limit] if each not in lost])[0]
+        got += end.receive([as_repeated(each) for each in lost])[0]
+        assert {as_repeated(each) for each in got} <= {as_repeated(each) for each in plain}
+
+
 @pytest.mark.parametrize("arq", [each.value for each in Arq])
 def test_losses_are_told_as_arq_says(arq: str) -> None:
     text = f"fec,cols:10,rows:5,layout:even,arq:{arq}"

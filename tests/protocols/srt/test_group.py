@@ -7,6 +7,7 @@ import pytest
 
 from flux.base.serial import add, distance
 from protocols.srt.group import TICK, GroupSender, MemberState, following
+from protocols.srt.link_state import LinkState
 from protocols.srt.options import GroupType
 from protocols.srt.packet import MAX_MESSAGE, SEQUENCE_BITS
 
@@ -30,9 +31,20 @@ class FakeLink:
     next_message: int = 1
     acknowledged_sequence: int = 0
     jumps: int = 0
+    confirmed: int = 0
 
     def __post_init__(self) -> None:
         self.next_sequence = self.acknowledged_sequence = self.first
+
+    @property
+    def state(self) -> LinkState:
+        return LinkState(
+            None, self.confirmed, 0, 8192, 0, False, self.last_received_at, self.rtt_variance
+        )
+
+    def give_up(self) -> None:
+        """What is not confirmed is too old."""
+        self.acknowledged_sequence = self.next_sequence
 
     def jump(self, sequence: int, message: int) -> None:
         self.jumps += 1
@@ -50,6 +62,8 @@ class FakeLink:
     def hear(self, now: float) -> None:
         """A turn of the peer."""
         if not self.is_cut:
+            count = distance(self.next_sequence, self.acknowledged_sequence, SEQUENCE_BITS)
+            self.confirmed += count
             self.acknowledged_sequence = self.next_sequence
             self.last_received_at = now
 
@@ -148,6 +162,19 @@ def test_backup_takes_over_and_repeats_what_was_not_acknowledged() -> None:
             assert (message, payload, at) == original[sequence]
     assert stage.sender.repeated > 0
     assert stage.states() == [MemberState.UNSTABLE, MemberState.STABLE]
+
+
+def test_what_is_given_up_is_no_sign_of_life() -> None:
+    """A dead link that drops what is too old stays what it is; else its stream would stop."""
+    main, spare = FakeLink(), FakeLink()
+    stage = Stage(GroupType.BACKUP, (main, 10), (spare, 5))
+    stage.play(0.5)
+    main.is_cut = True
+    stage.play(1.0)
+    main.give_up()
+    stage.play(1.0)
+    assert stage.states() == [MemberState.UNSTABLE, MemberState.STABLE]
+    assert spare.numbers == list(range(spare.numbers[0], stage.count))
 
 
 def test_a_link_that_comes_back_is_used_again_when_it_is_trusted() -> None:

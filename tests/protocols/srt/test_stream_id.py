@@ -32,10 +32,32 @@ READ, PUBLISH = Action.READ, Action.PUBLISH
             StreamRequest("cam", READ, "bob", "word", "t1", "abc"),
         ),
         ("#!::r=cam,s=abc", StreamRequest("cam", session="abc")),
+        ("#!::r=cam,m=publish,", StreamRequest("cam", PUBLISH)),
+        (
+            "#!::h=host.example,r=live/cam,m=publish",
+            StreamRequest("live/cam", PUBLISH, host="host.example"),
+        ),
+        ("#!::r=cam?token=t1,m=publish", StreamRequest("cam", PUBLISH, token="t1")),
+        ("read:cam?token=a%3Db&x", StreamRequest("cam", token="a=b")),
+        ("publish:cam?user=bob&pass=w%26", StreamRequest("cam", PUBLISH, "bob", "w&")),
+        ("cam?jwt=t2", StreamRequest("cam", token="t2")),
         ("#!::r=cam,x=1,a=b=c", StreamRequest("cam")),
     ],
 )
 def test_stream_ids(text: str, expected: StreamRequest) -> None:
+    assert StreamRequest.parse(text) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("publish%3Alive%2Fcam1", StreamRequest("live/cam1", PUBLISH)),
+        ("%23!%3a%3ar%3dcam%2cm%3dpublish", StreamRequest("cam", PUBLISH)),
+        ("publish:cam:bob:50%25", StreamRequest("cam", PUBLISH, "bob", "50%25")),  # not escaped
+        ("live/cam%20x", StreamRequest("live/cam%20x")),  # a stream key: it is judged elsewhere
+    ],
+)
+def test_what_obs_sends(text: str, expected: StreamRequest) -> None:
     assert StreamRequest.parse(text) == expected
 
 
@@ -50,7 +72,9 @@ def test_stream_ids(text: str, expected: StreamRequest) -> None:
         ("#!::r=cam,r=dog", "stream-id-malformed"),
         ("#!::r=cam,m", "stream-id-malformed"),
         ("#!::=x", "stream-id-malformed"),
-        ("#!:{r: cam}", "stream-id-malformed"),
+        ("#!:{r: cam}", "stream-id-nested"),
+        ('#!:{"r":"cam","m":"publish"}', "stream-id-nested"),
+        ("publish:?token=x", "stream-id-empty"),
         ("#!::r=cam,m=bidirectional", "stream-id-mode"),
         ("#!::r=cam,t=file", "stream-id-mode"),
         ("#!::" + ",".join(f"k{index}=1" for index in range(40)), "stream-id-malformed"),

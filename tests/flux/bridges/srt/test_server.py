@@ -7,11 +7,18 @@ import pytest
 
 from flux.bridges.srt.server import Passphrases
 from flux.core.admission import AccessRequest, Answer, Verdict
-from media.events import ReaderClosed, ReaderJoined
+from media.codecs.g711 import G711Parameters
+from media.events import (
+    PublisherStarted,
+    PublisherStopped,
+    ReaderClosed,
+    ReaderJoined,
+    ReaderRefused,
+)
 from media.feed_reader import START_KEY
 from media.router import Router
 from media.stream import State
-from media.track import Kind
+from media.track import Kind, TrackDescription
 from protocols.srt.options import Mode
 from protocols.srt.reject import Reject
 from tests.support import clips, frames, ts_check
@@ -307,3 +314,126 @@ async def test_a_refused_publisher_holds_no_name() -> None:
         stage.passphrases["cam"] = Passphrases(publish=SECRET)
         assert await stage.refusal("publish:cam", OTHER) == Reject.BAD_SECRET
         assert not (await stage.connect("publish:cam", SECRET)).end
+
+
+# -- what others are told ------------------------------------------------------------------
+
+
+def refusals(stage: SrtStage) -> list[tuple[str, str]]:
+    """Stream and reason of everybody who was refused."""
+    return [(e.stream, e.reason) for e in stage.events if isinstance(e, ReaderRefused)]
+
+
+async def test_every_refusal_is_an_event_with_its_reason() -> None:
+    async with SrtStage() as stage:
+        stage.passphrases["vault"] = Passphrases(publish=SECRET, read=SECRET)
+        await published(stage, "vault")
+        for stream_id, passphrase in (
+            ("read:nobody", ""),
+            ("#!:{}", ""),
+            ("#!::r=x,m=both", ""),
+            ("read:.hidden", ""),
+            ("publish:vault", SECRET),
+            ("read:vault", OTHER),
+            ("publish:other", SECRET),
+        ):
+            await stage.refusal(stream_id, passphrase)
+        await stage.refusal("publish:file", mode=Mode.STREAM)
+        assert refusals(stage) == [
+            ("nobody", "stream-not-found"),
+            ("", "stream-id-nested"),
+            ("", "stream-id-mode"),
+            ("", "stream-name-invalid"),
+            ("vault", "name-taken"),
+            ("vault", "srt-bad-secret"),
+            ("other", "srt-unsecure"),
+            ("", "srt-message-api"),
+        ]
+
+
+async def test_publishers_come_and_go_with_reasons() -> None:
+    async with SrtStage() as stage:
+        for reason in ("srt-peer-closed", "kicked"):
+            link = await stage.connect("publish:cam")
+            pour(link, transport_stream(clips.BUNNY)[:300])
+            await until(lambda: stage.router.publisher("cam") is not None, "published")
+            publisher = stage.router.publisher("cam")
+            assert publisher is not None
+            if reason == "kicked":
+                assert stage.router.kick(publisher.session, time.monotonic())
+            else:
+                link.close("done", time.monotonic())
+            await until(lambda: stage.router.publisher("cam") is None, "over")
+            await until(lambda: not stage.bridge.connections, "gone")
+        started = [e for e in stage.events if isinstance(e, PublisherStarted)]
+        stopped = [e for e in stage.events if isinstance(e, PublisherStopped)]
+        assert [each.protocol for each in started] == ["srt", "srt"]
+        assert [each.session for each in started] == [each.session for each in stopped]
+        assert [each.reason for each in stopped] == ["srt-peer-closed", "kicked"]
+
+
+async def test_floods_of_refusals_are_told_of_in_part() -> None:
+    async with SrtStage() as stage:
+        await asyncio.gather(*(stage.refusal("read:nobody") for _ in range(60)))
+        assert len(refusals(stage)) < 60
+        assert stage.bridge.refusals()["srt-not-found"] == 60
+
+
+async def test_a_stream_without_anything_for_ts_is_refused() -> None:
+    async with SrtStage() as stage:
+        stage.declare("sound")
+        description = TrackDescription(Kind.AUDIO, "pcma", 8000, G711Parameters())
+        publisher = stage.router.publish("sound", [description], now=time.monotonic(), origin="t")
+        publisher.write(publisher.tracks[0], 0, (bytes(160),), time.monotonic())
+        await until(lambda: is_ready(stage.router, "sound"), "ready")
+        assert await stage.refusal("read:sound") == Reject.UNSUPPORTED_MEDIA
+        assert refusals(stage) == [("sound", "no-playable-track")]
+
+
+async def test_who_reads_and_sends_is_closed() -> None:
+    """A stream key without `publish:`, as OBS has it, is no reason to keep a reader for ever."""
+    async with SrtStage() as stage:
+        await published(stage)
+        link = await stage.connect("cam")
+        pour(link, transport_stream(clips.BUNNY)[:3])
+        await until(lambda: bool(link.end), "closed")
+        await until(lambda: any(isinstance(e, ReaderClosed) for e in stage.events), "told")
+        (closed,) = [e for e in stage.events if isinstance(e, ReaderClosed)]
+        assert closed.reason == "reader-publishes"
+
+
+async def test_a_passphrase_that_changes_is_for_the_next_caller() -> None:
+    async with SrtStage() as stage:
+        stage.passphrases["cam"] = Passphrases(publish=SECRET)
+        first = await stage.connect("publish:cam", SECRET)
+        stage.passphrases["cam"] = Passphrases(publish=OTHER)
+        assert not first.end
+        first.close("done", time.monotonic())
+        await until(lambda: not stage.bridge.connections, "gone")
+        assert await stage.refusal("publish:cam", SECRET) == Reject.BAD_SECRET
+        assert not (await stage.connect("publish:cam", OTHER)).end
+
+
+async def test_a_peer_with_short_packets_reads_whole_transport_packets() -> None:
+    async with SrtStage() as stage:
+        await published(stage)
+        handler, other = stage.call("read:cam", mtu=1000), stage.call("read:cam")
+        await until(lambda: len(handler.payloads) > 20 and len(other.payloads) > 20, "media")
+        assert {len(each) for each in handler.payloads[:10]} == {940}
+        assert len(other.payloads[0]) == 1316
+
+
+@pytest.mark.parametrize("is_adaptive", [False, True])
+async def test_readers_of_a_stream_may_be_paced_by_their_line(is_adaptive: bool) -> None:
+    """Slow start has a window of some packets; without it there is none."""
+    async with SrtStage(is_adaptive=lambda name: is_adaptive and name == "cam") as stage:
+        await published(stage)
+        await stage.connect("read:cam")
+        stream = stage.router.find("cam")
+        assert stream is not None
+        await until(lambda: bool(stream.readers), "reading")
+        (reader,) = stream.readers
+        found = stage.sessions.statistics(reader)
+        assert found is not None
+        window = found["pktCongestionWindow"]
+        assert isinstance(window, int) and (window < 1000) is is_adaptive

@@ -1,0 +1,153 @@
+"""The rules of HLS that are judged: RFC 8216 and its second edition, draft-pantos-hls-rfc8216bis.
+
+Each slug has the section of both texts, as far as both have the rule; a SHOULD is marked. `profile`
+is the low-latency server configuration profile of the second edition's appendix B.1.
+"""
+
+TEXT_RULES = {
+    "utf8": "RFC 8216 4.1",
+    "control-character": "RFC 8216 4.1",
+    "line-end": "RFC 8216 4.1",
+    "attribute-list": "RFC 8216 4.2",
+    "tag-unknown": "RFC 8216 4.3 (reserved)",
+    "header": "RFC 8216 4.3.1.1, bis 4.4.1.1",
+    "version-syntax": "RFC 8216 4.3.1.2, bis 4.4.1.2",
+    "version-repeated": "RFC 8216 4.3.1.2, bis 4.4.1.2",
+    "version-low": "RFC 8216 7, bis 8",
+    "version-high": "bis 6.2.1 (should)",
+    "tag-repeated": "RFC 8216 4.3.3, bis 4.4.3",
+    "mixed-playlist": "RFC 8216 4.3.4, bis 4.4.6",
+}
+MEDIA_RULES = {
+    "target-missing": "RFC 8216 4.3.3.1, bis 4.4.3.1",
+    "target-syntax": "RFC 8216 4.3.3.1, bis 4.4.3.1",
+    "target-exceeded": "RFC 8216 4.3.3.1, bis 4.4.3.1",
+    "sequence-syntax": "RFC 8216 4.3.3.2, bis 4.4.3.2",
+    "sequence-late": "RFC 8216 4.3.3.2, bis 4.4.3.2",
+    "discontinuity-sequence-late": "RFC 8216 4.3.3.3, bis 4.4.3.3",
+    "playlist-type": "RFC 8216 4.3.3.5, bis 4.4.3.5",
+    "live-type": "RFC 8216 6.2.2, bis 6.2.2",
+    "no-segments": "reference 5.4 row 49",
+    "extinf-missing": "RFC 8216 4.3.2.1, bis 4.4.4.1",
+    "extinf-syntax": "RFC 8216 4.3.2.1, bis 4.4.4.1",
+    "extinf-without-uri": "RFC 8216 4.3.2.1, bis 4.4.4.1",
+    "byterange": "RFC 8216 4.3.2.2, bis 4.4.4.2",
+    "key": "RFC 8216 4.3.2.4, bis 4.4.4.4",
+    "map": "RFC 8216 4.3.2.5, bis 4.4.4.5",
+    "map-missing": "RFC 8216 3.3, bis 3.1.2",
+    "date-syntax": "RFC 8216 4.3.2.6, bis 4.4.4.6",
+    "date-missing": "RFC 8216 6.2.1, bis 6.2.1 (should)",
+    "date-mapping": "RFC 8216 6.2.1, bis 6.2.1",
+    "daterange": "RFC 8216 4.3.2.7, bis 4.4.5.1",
+    "bitrate": "bis 4.4.4.8",
+}
+PART_RULES = {
+    "part-inf-missing": "bis 4.4.3.7",
+    "part-target": "bis 4.4.3.7",
+    "server-control": "bis 4.4.3.8",
+    "skip-boundary": "bis 4.4.3.8",
+    "skip-dateranges": "bis 4.4.3.8",
+    "hold-back": "bis 4.4.3.8",
+    "part-hold-back-missing": "bis 4.4.3.8",
+    "part-hold-back": "bis 4.4.3.8",
+    "part-hold-back-low": "bis 4.4.3.8 (should)",
+    "part": "bis 4.4.4.9",
+    "part-long": "bis 4.4.4.9",
+    "part-short": "bis 4.4.4.9",
+    "part-tags": "bis 4.4.4.9",
+    "part-sum": "bis 3.2",
+    "part-old": "bis 6.2.2 (should)",
+    "skip": "bis 4.4.5.2",
+    "skip-version": "bis 8",
+    "hint": "bis 4.4.5.3",
+    "hint-ended": "bis 4.4.5.3",
+    "hint-repeated": "bis 6.2.6 (should)",
+    "hint-missing": "bis B.1 profile",
+    "report": "bis 4.4.5.4",
+    "block-reload-missing": "bis B.1 profile",
+}
+RELOAD_RULES = {
+    "target-changed": "RFC 8216 6.2.1, bis 6.2.1",
+    "part-target-changed": "reference 5.4 row 45",
+    "server-control-changed": "reference 5.4 row 45",
+    "version-changed": "RFC 8216 6.2.1, bis 6.2.1",
+    "independent-changed": "RFC 8216 6.2.1, bis 6.2.1",
+    "sequence-back": "RFC 8216 6.2.2, bis 6.2.2",
+    "sequence-mismatch": "RFC 8216 6.2.2, bis 6.2.2",
+    "segment-changed": "RFC 8216 6.2.1, bis 6.2.1",
+    "segment-lost": "RFC 8216 6.2.2, bis 6.2.2",
+    "removed-all": "RFC 8216 6.2.2, bis 6.2.2",
+    "playlist-short": "RFC 8216 6.2.2, bis 6.2.2",
+    "uri-reused": "reference 5.4 row 48",
+    "discontinuity-sequence": "RFC 8216 6.2.2, bis 6.2.2",
+    "discontinuity-sequence-back": "RFC 8216 6.2.2, bis 6.2.2",
+    "end-changed": "RFC 8216 4.3.3.4, bis 4.4.3.4",
+    "type-changed": "RFC 8216 6.2.1, bis 6.2.1",
+    "update-late": "RFC 8216 6.2.1, bis 6.2.1",
+    "part-late": "bis 6.2.1",
+    "part-changed": "bis 6.2.1",
+    "hint-broken": "bis 4.4.5.3",
+    "delta-unknown": "bis 6.3.7",
+    "delta-differs": "bis 6.2.5.1",
+    "delta-boundary": "bis 6.2.5.1",
+    "block-early": "bis 6.2.5.2",
+    "block-late": "bis 6.2.5.2 (should)",
+    "block-refused": "bis 6.2.5.2",
+    "block-bad-request": "bis 6.2.5.2",
+    "block-ahead": "bis 6.2.5.2 (should)",
+}
+MULTIVARIANT_RULES = {
+    "no-variant": "RFC 8216 4.3.4, bis 4.4.6",
+    "variant-uri": "RFC 8216 4.3.4.2, bis 4.4.6.2",
+    "bandwidth": "RFC 8216 4.3.4.2, bis 4.4.6.2",
+    "average-bandwidth": "RFC 8216 4.3.4.2, bis 4.4.6.2",
+    "codecs-missing": "RFC 8216 4.3.4.2, bis 4.4.6.2 (should)",
+    "codecs": "RFC 8216 4.3.4.2, bis 4.4.6.2",
+    "codecs-apple": "reference 5.4 row 43",
+    "resolution": "RFC 8216 4.3.4.2, bis 4.4.6.2",
+    "frame-rate": "RFC 8216 4.3.4.2, bis 4.4.6.2",
+    "group-missing": "RFC 8216 4.3.4.2, bis 4.4.6.2",
+    "media": "RFC 8216 4.3.4.1, bis 4.4.6.1",
+    "media-name": "RFC 8216 4.3.4.1.1, bis 4.4.6.1.1",
+    "media-default": "RFC 8216 4.3.4.1.1, bis 4.4.6.1.1",
+    "media-autoselect": "RFC 8216 4.3.4.1, bis 4.4.6.1",
+    "media-groups": "RFC 8216 4.3.4.1.1, bis 4.4.6.1.1",
+    "media-channels": "RFC 8216 4.3.4.1, bis 4.4.6.1",
+    "media-uri": "RFC 8216 4.3.4.2.1, bis 4.4.6.2.1",
+}
+SEGMENT_RULES = {
+    "segment-missing": "RFC 8216 6.2.1, bis 6.2.1",
+    "segment-format": "RFC 8216 3.2, bis 3.1.1",
+    "segment-duration": "RFC 8216 4.3.2.1, bis 4.4.4.1",
+    "segment-key": "RFC 8216 4.3.5.1, bis 4.4.2.1",
+    "segment-continuity": "RFC 8216 3, bis 3",
+    "segment-counters": "RFC 8216 3, bis 3",
+    "segment-tracks": "RFC 8216 4.3.2.3, bis 4.4.4.3",
+    "date-drift": "RFC 8216 6.2.1, bis 6.2.1",
+    "part-missing": "bis 6.2.1",
+    "part-media": "bis 3.2",
+    "part-independent": "bis 4.4.4.9",
+    "bandwidth-peak": "RFC 8216 4.3.4.2, bis 4.4.6.2",
+    "bandwidth-average": "RFC 8216 4.3.4.2, bis 4.4.6.2",
+    "codecs-media": "RFC 8216 6.2.4, bis 6.2.4",
+    "resolution-media": "RFC 8216 4.3.4.2, bis 4.4.6.2",
+    "frame-rate-media": "RFC 8216 4.3.4.2, bis 4.4.6.2",
+}
+RENDITION_RULES = {
+    "renditions-target": "RFC 8216 6.2.4, bis 6.2.4",
+    "renditions-discontinuity": "RFC 8216 6.2.4, bis 6.2.4",
+    "renditions-date": "RFC 8216 6.2.4, bis 6.2.4",
+    "renditions-type": "RFC 8216 6.2.4, bis 6.2.4",
+    "renditions-control": "bis 6.2.4",
+    "renditions-aligned": "RFC 8216 6.2.4, bis 6.2.4",
+    "renditions-report": "bis B.1 profile",
+}
+RULES = (
+    TEXT_RULES
+    | MEDIA_RULES
+    | PART_RULES
+    | RELOAD_RULES
+    | MULTIVARIANT_RULES
+    | SEGMENT_RULES
+    | RENDITION_RULES
+)

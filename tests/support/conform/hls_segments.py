@@ -1,0 +1,378 @@
+"""A media playlist against the segments that it lists; RFC 8216 sections 3, 4.3.2 and 6.2."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from io import BytesIO
+from itertools import pairwise
+
+import av
+
+from tests.support.conform.boxes import read_boxes
+from tests.support.conform.fmp4 import RULES as FMP4_RULES
+from tests.support.conform.fmp4 import Fmp4Limits, Fmp4Reader
+from tests.support.conform.hls_model import MediaPlaylist, Part, Segment
+from tests.support.conform.hls_multivariant import Variant
+from tests.support.conform.hls_rules import RULES
+from tests.support.conform.problem import Findings, Problem
+from tests.support.conform.records import hevc_codec, unescape
+from tests.support.conform.ts import TsContent, TsLimits, read_ts
+from tests.support.conform.ts_units import AAC, AC3, EAC3, H264, H265, MPEG1, MPEG2, VIDEO, Unit
+
+WRAP = 1 << 33
+NAMES = {AC3: "ac-3", EAC3: "ec-3", MPEG1: "mp4a.40.34", MPEG2: "mp4a.40.34"}
+ALIASES = {"mp3": "mp4a.40.34", "mp4a.6b": "mp4a.40.34", "mp4a.69": "mp4a.40.34"}
+
+
+@dataclass(frozen=True, slots=True)
+class SegmentLimits:
+    """How far playlist and media may be apart; seconds, and shares of what was measured."""
+
+    duration: float = 0.05  # EXTINF of one segment
+    drift: float = 0.1  # all of them since the last break
+    date: float = 0.04
+    peak: tuple[float, float] = (0.9, 2.0)  # BANDWIDTH of a live stream is no prophecy
+    average: tuple[float, float] = (0.7, 1.4)
+    frame_rate: float = 0.05
+    ts: TsLimits = field(default_factory=lambda: TsLimits(tables_within=0, is_segment=True))
+    fmp4: Fmp4Limits = field(default_factory=lambda: Fmp4Limits(starts_with_sync=False))
+
+
+@dataclass(slots=True)
+class _Media:
+    """What the judge needs to know of one segment."""
+
+    start: float  # seconds: decode time of the leading track
+    pts: float
+    turn: float  # seconds after which its times begin anew; 0: never
+    lengths: tuple[float, float]  # of the leading track and of the longest, by themselves
+    is_key: bool  # it begins with a picture to start with, or has none
+    codecs: frozenset[str]
+    tracks: tuple[object, ...]
+    counters: dict[int, tuple[int, int]] = field(default_factory=dict)
+    frames: int = 0  # pictures
+    shortest: float = 0.0  # seconds from one picture to the next, at least
+    size: tuple[int, int] = (0, 0)
+
+
+class SegmentJudge:
+    """Judges the segments of one media playlist, each once, in the order of their numbers."""
+
+    def __init__(self, limits: SegmentLimits | None = None) -> None:
+        self._limits = limits or SegmentLimits()
+        self._findings = Findings(RULES)
+        self._media_problems: list[Problem] = []
+        self._readers: dict[str, Fmp4Reader] = {}
+        self._part_readers: dict[str, Fmp4Reader] = {}
+        self._last: tuple[Segment, _Media] | None = None
+        self._run: tuple[float, float] | None = None  # first start and EXTINFs since a break
+        self._date: tuple[datetime, float] | None = None  # of a run's first dated segment, pts
+        self._sizes: list[tuple[int, float]] = []
+        self._sample = b""  # a whole segment, to look into
+        self._target = 0
+        self._codecs: set[str] = set()
+        self._video: list[tuple[int, float]] = []  # pictures and seconds
+        self._shortest = 0.0  # seconds of a picture
+        self._size = (0, 0)
+
+    @property
+    def problems(self) -> list[Problem]:
+        """What was found in the playlist and in the media so far."""
+        found = [*self._findings.problems, *self._media_problems]
+        for reader in self._readers.values():
+            found += reader.finish().problems
+        return found
+
+    def playlist(self, playlist: MediaPlaylist, resources: Mapping[str, bytes]) -> None:
+        """Judge the segments that are new; `resources` are by URI, without the query."""
+        self._target = playlist.target
+        last = self._last[0].sequence if self._last else -1
+        for segment in playlist.segments:
+            if segment.sequence <= last or segment.is_gap:
+                continue
+            data = _fetch(resources, segment.uri, segment.range)
+            if data is None:
+                self._add("segment-missing", segment)
+                continue
+            self._segment(playlist, segment, data, resources)
+            self._parts(segment, data, resources)
+
+    def multivariant(self, variant: Variant) -> None:
+        """Judge what a multivariant playlist says of all that was read."""
+        add = self._findings.add
+        peak, average = self.measured()
+        for slug, told, seen, (low, high) in (
+            ("bandwidth-peak", variant.peak_bps, peak, self._limits.peak),
+            ("bandwidth-average", variant.average_bps, average, self._limits.average),
+        ):
+            if told and seen and not low * seen <= told <= high * seen:
+                add(slug, variant.uri, f"{told} bit/s, measured {seen:.0f}")
+        told_codecs = {_plain(codec) for codec in variant.codecs}
+        if told_codecs and self._codecs and told_codecs != self._codecs:
+            add("codecs-media", variant.uri, f"{sorted(told_codecs)} for {sorted(self._codecs)}")
+        size = self._size if any(self._size) else self._look_up_size()
+        if any(variant.size) and variant.size != size:
+            add("resolution-media", variant.uri, f"{variant.size} for {size}")
+        frames, seconds = sum(n for n, _ in self._video), sum(s for _, s in self._video)
+        if variant.frame_rate and frames and seconds:
+            # The largest rate: at least the average, at most that of the shortest picture.
+            room, least = 1 + self._limits.frame_rate, frames / seconds
+            most = 1 / self._shortest if self._shortest else least
+            if not least / room <= variant.frame_rate <= max(most, least) * room:
+                text = f"{variant.frame_rate}, measured {least:.3f} to {most:.3f}"
+                add("frame-rate-media", variant.uri, text)
+
+    def measured(self) -> tuple[float, float]:
+        """Peak and average segment bit rate; section 4.1."""
+        peak = 0.0
+        for first in range(len(self._sizes)):
+            size, duration = 0, 0.0
+            for bytes_, seconds in self._sizes[first:]:
+                size, duration = size + bytes_, duration + seconds
+                if duration > 1.5 * self._target:
+                    break
+                if duration >= 0.5 * self._target:
+                    peak = max(peak, 8 * size / duration)
+        total = sum(seconds for _, seconds in self._sizes)
+        return peak, 8 * sum(size for size, _ in self._sizes) / total if total else 0.0
+
+    def _add(self, slug: str, segment: Segment, text: str = "") -> None:
+        self._findings.add(slug, f"segment {segment.sequence} {segment.uri}", text)
+
+    def _segment(
+        self, playlist: MediaPlaylist, segment: Segment, data: bytes, resources: Mapping[str, bytes]
+    ) -> None:
+        before = self._last
+        is_break = segment.is_discontinuity or (
+            before is not None and segment.sequence != before[0].sequence + 1
+        )
+        if segment.map_uri:
+            media = self._fmp4(segment, data, resources, is_break=is_break)
+        else:
+            media = self._ts(segment, data)
+        if media is None:
+            self._add("segment-format", segment, "no media in it")
+            return
+        if playlist.is_independent and not media.is_key:
+            self._add("segment-key", segment, "no key frame first, and all are independent")
+        if before is not None and not is_break:
+            self._follow(before[0], before[1], segment, media)
+        else:
+            self._run = self._date = None
+        self._judge_run(segment, media)
+        is_over = playlist.is_ended and segment is playlist.segments[-1]
+        room, (short, long) = 2 * self._limits.duration, media.lengths
+        if is_over and not short - room <= segment.duration <= long + room:
+            text = f"{segment.duration} s, the media last {short:.3f} to {long:.3f} s"
+            self._add("segment-duration", segment, text)
+        if segment.kbps:
+            rate = len(data) * 8 / 1000 / segment.duration if segment.duration else 0
+            if not 0.9 * rate <= segment.kbps <= 1.1 * rate:
+                self._add("bitrate", segment, f"{segment.kbps} kbit/s, it has {rate:.0f}")
+        self._sizes.append((len(data), segment.duration))
+        self._codecs |= media.codecs
+        if media.frames:
+            self._video.append((media.frames, segment.duration))
+            self._shortest = min(self._shortest or media.shortest, media.shortest)
+        self._size = media.size if any(media.size) else self._size
+        self._sample = self._sample or data
+        self._last = (segment, media)
+
+    def _follow(self, old: Segment, was: _Media, segment: Segment, media: _Media) -> None:
+        """One segment after the other, without a mark between them."""
+        passed = _passed(was.start, media.start, media.turn)
+        off = passed - old.duration
+        if not 0 < passed < old.duration + 1:
+            self._add("segment-continuity", segment, f"{passed:.3f} s after the one before")
+        elif abs(off) > self._limits.duration:
+            text = f"EXTINF {old.duration} s, the next one begins after {passed:.3f} s"
+            self._add("segment-duration", old, text)
+        if was.tracks != media.tracks:
+            self._add("segment-tracks", segment, f"{media.tracks} after {was.tracks}")
+        for pid, (first, _) in media.counters.items():
+            last = was.counters.get(pid, (-1, -1))[1]
+            if first >= 0 and last >= 0 and first != last + 1 & 15:
+                self._add("segment-counters", segment, f"PID {pid}: {first} after {last}")
+
+    def _judge_run(self, segment: Segment, media: _Media) -> None:
+        """Durations and dates add up to what the media times say."""
+        if self._run is None:
+            self._run = (media.start, 0.0)
+        start, told = self._run
+        passed = _passed(start, media.start, media.turn)
+        if abs(passed - told) > self._limits.drift:
+            text = f"durations say {told:.3f} s since the break, media {passed:.3f} s"
+            self._add("segment-duration", segment, text)
+            self._run = (media.start, 0.0)
+            told = 0.0
+        self._run = (self._run[0], told + segment.duration)
+        if segment.date is None:
+            return
+        if self._date is None:
+            self._date = (segment.date, media.pts)
+        date, pts = self._date
+        off = (segment.date - date).total_seconds() - _passed(pts, media.pts, media.turn)
+        if abs(off) > self._limits.date:
+            self._add("date-drift", segment, f"{off:.3f} s off the media times")
+            self._date = (segment.date, media.pts)
+
+    def _ts(self, segment: Segment, data: bytes) -> _Media | None:
+        content = read_ts(data, self._limits.ts)
+        name = f"segment {segment.sequence} {segment.uri}: "
+        for problem in content.problems:
+            where = name + problem.where
+            self._media_problems.append(Problem(problem.rule, where, problem.text))
+        return _ts_media(content)
+
+    def _fmp4(
+        self, segment: Segment, data: bytes, resources: Mapping[str, bytes], *, is_break: bool
+    ) -> _Media | None:
+        reader = self._readers.get(segment.map_uri)
+        if reader is None:
+            header = _fetch(resources, segment.map_uri, None)
+            if header is None:
+                self._add("segment-missing", segment, segment.map_uri)
+                return None
+            reader = self._readers[segment.map_uri] = Fmp4Reader(header, self._limits.fmp4)
+        if is_break:
+            reader.discontinuity()
+        content = reader.segment(data, segment.uri)
+        lead = next(
+            (i for i in content.runs if reader.tracks[i].is_video), next(iter(content.runs), None)
+        )
+        if lead is None:
+            return None
+        run, track = content.runs[lead], reader.tracks[lead]
+        scale = track.timescale or 1
+        return _Media(
+            run.start / scale,
+            run.first_pts / scale,
+            0.0,
+            reader.lengths(content),
+            run.is_sync,
+            frozenset(_plain(reader.tracks[each].record.codec) for each in content.runs),
+            tuple(sorted(content.runs)),
+            frames=run.samples if track.is_video else 0,
+            shortest=run.shortest / scale,
+            size=(track.width, track.height) if track.is_video else (0, 0),
+        )
+
+    def _parts(self, segment: Segment, data: bytes, resources: Mapping[str, bytes]) -> None:
+        """The parts of a segment hold what it holds, and tell where decoders can start."""
+        found: list[bytes] = []
+        for part in segment.parts:
+            piece = _fetch(resources, part.uri, part.range)
+            if piece is None:
+                if not part.is_gap:
+                    self._add("part-missing", segment, part.uri)
+                return
+            found.append(piece)
+            self._judge_independent(segment, part, piece, resources)
+        joined = b"".join(found)
+        if found and joined != data and _samples(joined) != _samples(data):
+            self._add("part-media", segment, "the parts hold other samples than the segment")
+
+    def _judge_independent(
+        self, segment: Segment, part: Part, piece: bytes, resources: Mapping[str, bytes]
+    ) -> None:
+        if segment.map_uri:
+            reader = self._part_readers.get(segment.map_uri)
+            if reader is None:
+                header = _fetch(resources, segment.map_uri, None) or b""
+                reader = Fmp4Reader(header, Fmp4Limits(starts_with_sync=False))
+                self._part_readers[segment.map_uri] = reader
+            runs = reader.segment(piece, part.uri).runs
+            pictures = [run for i, run in runs.items() if reader.tracks[i].is_video]
+            has_key = any(run.syncs for run in pictures or runs.values())
+        else:
+            media = _ts_media(read_ts(piece, TsLimits(tables_within=0)))
+            has_key = media is not None and media.is_key
+        if has_key != part.is_independent:
+            text = f"{part.uri}: INDEPENDENT {part.is_independent}, has such a frame: {has_key}"
+            self._add("part-independent", segment, text)
+
+    def _look_up_size(self) -> tuple[int, int]:
+        """Width and height of the pictures, as FFmpeg reads them."""
+        if not self._sample:
+            return 0, 0
+        with av.open(BytesIO(self._sample)) as opened:
+            if not opened.streams.video:
+                return 0, 0
+            stream = opened.streams.video[0]
+            return stream.width, stream.height
+
+
+def _fetch(resources: Mapping[str, bytes], uri: str, span: tuple[int, int] | None) -> bytes | None:
+    data = resources.get(uri.partition("?")[0])
+    if data is None or span is None:
+        return data
+    offset, length = span
+    return data[offset : offset + length] if offset + length <= len(data) else None
+
+
+def _samples(data: bytes) -> bytes:
+    """All sample data, whatever stands around it."""
+    boxes = read_boxes(data, Findings(FMP4_RULES))
+    return b"".join(box.data for box in boxes if box.kind == b"mdat") or data
+
+
+def _passed(old: float, new: float, turn: float) -> float:
+    """Seconds from one time to another that may have begun anew in between."""
+    return (new - old + turn / 2) % turn - turn / 2 if turn else new - old
+
+
+def _ts_media(content: TsContent) -> _Media | None:
+    lead = next((pid for pid, kind in content.streams.items() if kind in VIDEO), None)
+    if lead is None or lead not in content.units:
+        lead = next(iter(content.units), None)
+    if lead is None:
+        return None
+    units = content.units[lead]
+    first = units[0]
+    is_video = first.kind in VIDEO
+    spans = {pid: _span(first, each) for pid, each in content.units.items()}
+    starts, ends = zip(*spans.values(), strict=True)
+    steps = [_passed(a.dts, b.dts, WRAP) / 90_000 for a, b in pairwise(units)]
+    return _Media(
+        first.dts / 90_000,
+        first.pts / 90_000,
+        WRAP / 90_000,
+        (spans[lead][1], max(ends) - min(starts)),
+        first.is_key or not is_video,
+        frozenset(_codecs(content.units.values())),
+        tuple(sorted(content.streams.items())),
+        content.counters,
+        frames=len(units) if is_video else 0,
+        shortest=min(steps, default=0.0),
+    )
+
+
+def _span(origin: Unit, units: list[Unit]) -> tuple[float, float]:
+    """Start and end of a track in seconds from `origin`, its last unit as long as the others."""
+    start = _passed(origin.dts, units[0].dts, WRAP) / 90_000
+    span = _passed(units[0].dts, units[-1].dts, WRAP) / 90_000
+    return start, start + (span * len(units) / (len(units) - 1) if len(units) > 1 else 0.0)
+
+
+def _codecs(streams: Iterable[list[Unit]]) -> Iterable[str]:
+    """The names of what is in a transport stream, RFC 6381."""
+    for units in streams:
+        unit = next((each for each in units if each.first), None)
+        if unit is None:
+            continue
+        if unit.kind == H264:
+            yield f"avc1.{unit.first[1:4].hex()}"
+        elif unit.kind == H265:
+            yield _plain(hevc_codec(unescape(unit.first)[3:15]))
+        elif unit.kind == AAC:
+            yield f"mp4a.40.{(unit.first[2] >> 6) + 1}"
+        elif unit.kind in NAMES:
+            yield NAMES[unit.kind]
+
+
+def _plain(codec: str) -> str:
+    """One way to write a codec's name."""
+    codec = codec.lower()
+    if codec.startswith("mp4a.40.") and codec[8:] in ("5", "29"):
+        codec = "mp4a.40.2"  # SBR and PS over a core that the header of a frame tells
+    return ALIASES.get(codec, codec)
