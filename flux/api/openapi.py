@@ -155,10 +155,11 @@ def _patch(name: str, schemas: dict[str, Schema], own: str) -> None:
     schema.pop("required", None)
     for key, value in schema.get("properties", {}).items():
         value.pop("default", None)
-        inner = str(value.get("$ref", "")).rpartition("/")[2]
-        if "properties" in schemas.get(inner, {}):
-            _patch(inner, schemas, f"{inner}Patch")
-            value["$ref"] = REF.format(model=f"{inner}Patch")
+        for choice in (value, *value.get("anyOf", ())):
+            inner = str(choice.get("$ref", "")).rpartition("/")[2]
+            if "properties" in schemas.get(inner, {}):
+                _patch(inner, schemas, f"{inner}Patch")
+                choice["$ref"] = REF.format(model=f"{inner}Patch")
         about = {word: value.pop(word) for word in ("title", "description") if word in value}
         choices = value.get("anyOf", [value])
         nothing = [] if NULL in choices else [NULL]

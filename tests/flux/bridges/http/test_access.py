@@ -15,6 +15,7 @@ from flux.bridges.hls.bridge import HlsBridge, HlsBridgeOptions
 from flux.bridges.http.feeds import FeedBridgeOptions
 from flux.bridges.http.server import HttpLimits, HttpServer, MediaHandler
 from flux.bridges.httpflv import http_flv
+from flux.bridges.httpts import http_ts
 from flux.bridges.player.bridge import PlayerBridge, PlayerOptions
 from flux.bridges.snapshot.bridge import SnapshotBridge
 from flux.core.admission import AccessRequest, Admission, Answer, Verdict
@@ -83,6 +84,7 @@ class Rig:
         handlers: list[MediaHandler] = [
             http_flv(self.router, self.admission, emit, FeedBridgeOptions()),
             self.hls,
+            http_ts(self.router, self.admission, emit, FeedBridgeOptions()),
             SnapshotBridge(self.router, Children(emit), admit=self.admission.admit),
             PlayerBridge(
                 self.router,
