@@ -40,6 +40,7 @@ from protocols.srt.worker import KeyDeriver
 LITTLE = 2  # datagrams: more of them are a stream
 FULL_TURN = 200  # datagrams; after a turn that brought so many the next one follows at once
 EARLIEST = 0.001  # of a timer: the loop counts milliseconds
+NEVER = float("inf")
 NOBODY = bytes(4)  # destination of a request
 
 
@@ -267,6 +268,7 @@ class Endpoint:
             return
         now = time.monotonic()
         self.turns += 1
+        self._rests_until = NEVER  # it is decided in the end
         brought = 0
         touched: dict[Timed, None] = {}
         try:
@@ -373,6 +375,8 @@ class Endpoint:
             due = max(self._heap[0][0], self._turn_at + self._pace.rest)
         else:
             return
+        if due == NEVER:
+            return  # amid a turn
         self._due = due
         if self._handle is None or due < self._handle_at:
             self._schedule(now)
