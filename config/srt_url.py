@@ -54,6 +54,7 @@ NUMBERS = {  # least, greatest
     "peeridletimeo": (500, 600_000),
     "localport": (1, 65_535),
     "enforcedencryption": (0, 1),
+    "messageapi": (0, 1),
     "weight": (0, 65_535),
 }
 TEXTS = (
@@ -185,6 +186,8 @@ def _check_texts(options: dict[str, str], numbers: dict[str, int]) -> None:
     for name, choices in (("transtype", TRANSFER_TYPES), ("congestion", CONGESTION)):
         if options.get(name, "") not in choices:
             raise ValueError(f"expected {name}={', '.join(choices[1:])}")
+    if options.get("transtype") != "file" and numbers.get("messageapi") == 0:
+        raise ValueError("expected transtype=file with messageapi=0")
     if options.get("transtype") == "file" and (options.get("group") or "packetfilter" in options):
         raise ValueError("expected no group and no packetfilter with transtype=file")
 

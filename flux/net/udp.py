@@ -1,20 +1,21 @@
 """UDP sockets that receive in batches: GRO, kernel arrival stamps, large buffers (DESIGN 2, 4.9).
 
-One `recvmsg` may bring dozens of equal datagrams of one sender in one buffer; the kernel says their
-size and they are cut here. Where the system has none of this, every option falls away by itself.
+One message of the kernel may be dozens of equal datagrams of one sender, joined; it says their size
+and they are cut here. One call brings many messages (`udp_many`). Where the system has none of
+this, every option falls away by itself.
 """
 
 import errno
 import socket
-import time
 from collections.abc import Callable
 from struct import Struct
 from typing import Any
 
+from flux.net.udp_hearing import SO_TIMESTAMPNS, UDP_GRO, Heard, Hearing
+from flux.net.udp_hearing import Address as Address
 from flux.net.udp_homes import Homes
+from flux.net.udp_many import SLOTS, reader_of_thread
 
-UDP_GRO = 104  # linux/udp.h
-SO_TIMESTAMPNS = 35  # asm-generic/socket.h; SCM_TIMESTAMPNS is the same
 SO_RCVBUFFORCE = 33
 IP_RECVERR = 11  # linux/in.h
 IPV6_RECVERR = 25  # linux/in6.h
@@ -27,13 +28,11 @@ MAX_TURN_BYTES = 512 * 1024  # read in one turn of the loop
 MAX_TURN_CALLS = 256
 STAMP_SPREAD = 0.005  # seconds; packets that came further apart go into batches of their own
 PAIR_ATTEMPTS = 64
+KEPT_BYTES = 2304  # that a datagram takes of the receive buffer
 
 ANCILLARY_BYTES = socket.CMSG_SPACE(16) + socket.CMSG_SPACE(4)
 HOMES_BYTES = ANCILLARY_BYTES + 2 * socket.CMSG_SPACE(20)  # IPv4 of an IPv6 socket has both
-TIMESPEC = Struct("@qq")
-GRO_SIZE = Struct("@i")
 
-Address = tuple[Any, ...]  # a socket address; the first two are host and port
 PeerBatch = tuple[float, Address, list[bytes]]  # arrival in monotonic seconds, sender, datagrams
 
 
@@ -73,6 +72,11 @@ class SharedUdpSocket:
         """The local port."""
         return int(self._sock.getsockname()[1])
 
+    @property
+    def room(self) -> int:
+        """Datagrams of an Ethernet frame's length that the kernel keeps while nobody reads."""
+        return self._sock.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) // KEPT_BYTES
+
     def close(self) -> None:
         """Close the socket."""
         self._sock.close()
@@ -88,12 +92,27 @@ class SharedUdpSocket:
         """What has come, at most a turn's share: call again when the loop says readable.
 
         A batch is what one sender sent within some milliseconds, in order; others may have sent in
-        between. Kernel stamps are wall time: arrival = now - (wall clock now - stamp), within
-        0..1 s.
+        between. It came when its first datagram did.
         """
-        batches, errors = _drain(self._sock.recvmsg, now, self.homes)
-        self.errors += errors
-        return batches
+        return [batch for heard in self.hear(now) for batch in batches_of(heard)]
+
+    def hear(self, now: float) -> list[Heard]:
+        """The same by sender, with a time for each datagram."""
+        hearing = Hearing(now, self.homes)
+        reader = reader_of_thread()
+        if reader is None:
+            _drain(
+                self._sock.recvmsg, hearing, ANCILLARY_BYTES if self.homes is None else HOMES_BYTES
+            )
+        else:
+            descriptor, room = self._sock.fileno(), MAX_TURN_BYTES
+            while room > 0:
+                count, size = reader.receive(descriptor, hearing)
+                if count < SLOTS:
+                    break
+                room -= size
+        self.errors += hearing.errors
+        return hearing.heard
 
     def unreachable(self) -> list[Address]:
         """Whom the network has called unreachable since, one for each of its messages (ICMP).
@@ -115,20 +134,28 @@ class SharedUdpSocket:
         return found
 
 
+def batches_of(heard: Heard) -> list[PeerBatch]:
+    """Datagrams of one sender in batches of those that came at about the same time."""
+    address, datagrams, first = heard.address, heard.datagrams, heard.at(0)
+    if abs(heard.at(-1) - first) <= STAMP_SPREAD:
+        return [(first, address, datagrams)]
+    batches: list[PeerBatch] = []
+    start = 0
+    for index in range(len(datagrams)):
+        stamp = heard.at(index)
+        if abs(stamp - first) > STAMP_SPREAD:
+            batches.append((first, address, datagrams[start:index]))
+            start, first = index, stamp
+    batches.append((first, address, datagrams[start:]))
+    return batches
+
+
 def _drain(
     recvmsg: Callable[[int, int], tuple[bytes, list[Any], int, Address]],
-    now: float,
-    homes: Homes | None,
-) -> tuple[list[PeerBatch], int]:
-    """Batches and errors."""
-    batches: list[PeerBatch] = []
-    senders: dict[Address, tuple[float, list[bytes]]] = {}  # the last batch of each
-    current: list[bytes] = []
-    current_age = -1.0
-    current_address: Address | None = None
-    errors = 0
-    space = ANCILLARY_BYTES if homes is None else HOMES_BYTES
-    wall = time.time()
+    hearing: Hearing,
+    space: int,
+) -> None:
+    """Where the system has no better way: one message a call."""
     room = MAX_TURN_BYTES
     for _ in range(MAX_TURN_CALLS):
         try:
@@ -136,32 +163,12 @@ def _drain(
         except BlockingIOError:
             break
         except OSError:
-            errors += 1
+            hearing.errors += 1
             break
-        segment, age = len(data), 0.0
-        for level, kind, value in ancillary:
-            if level == socket.SOL_SOCKET and kind == SO_TIMESTAMPNS:
-                seconds, nanoseconds = TIMESPEC.unpack_from(value)
-                age = min(max(wall - seconds - nanoseconds * 1e-9, 0.0), 1.0)
-            elif level == socket.IPPROTO_UDP and kind == UDP_GRO:
-                segment = GRO_SIZE.unpack_from(value)[0]
-            elif homes is not None:
-                homes.note(address, kind, value)
-        if address != current_address:
-            current_age, current = senders.get(address, (-1.0, current))
-            current_address = address
-        if abs(current_age - age) > STAMP_SPREAD:
-            current, current_age = [], age
-            senders[address] = age, current
-            batches.append((now - age, address, current))
-        if 0 < segment < len(data):
-            current += [data[i : i + segment] for i in range(0, len(data), segment)]
-        else:
-            current.append(data)
+        hearing.take(data, ancillary, address)
         room -= len(data)
         if room <= 0:
             break
-    return batches, errors
 
 
 def _prepare(sock: socket.socket, buffer_bytes: int) -> bool:

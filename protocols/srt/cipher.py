@@ -30,9 +30,13 @@ CLEAR_RETRANSMITTED = 0xFFFFFFFF ^ RETRANSMITTED
 
 
 class PacketCipher(Protocol):
-    """One stream key. `overhead_bytes` is how much longer a sealed payload is."""
+    """One stream key. `overhead_bytes` is how much longer a sealed payload is.
+
+    `covers_headers`: they are needed to seal.
+    """
 
     overhead_bytes: int
+    covers_headers: bool
 
     def seal(self, sequence: int, header: bytes, payload: bytes) -> bytes:
         """The encrypted payload of the packet with this header (16 bytes, its key flag set)."""
@@ -40,7 +44,10 @@ class PacketCipher(Protocol):
     def seal_batch(
         self, sequence: int, headers: Sequence[bytes], payloads: Sequence[bytes]
     ) -> list[bytes]:
-        """As `seal` for packets in a row; `sequence` is the first one's, the last may wrap."""
+        """As `seal` for packets in a row; `sequence` is the first one's, the last may wrap.
+
+        Where headers are not covered they may be left out.
+        """
 
     def open(self, sequence: int, datagram: bytes) -> bytes | None:
         """The payload of a whole data packet in clear; None: it is not what was sealed."""
@@ -60,7 +67,7 @@ class CtrCipher:
     """AES-CTR: the counter block is the salt's first 14 bytes, with the sequence number XORed into
     bytes 10..13, then a block counter of 16 bits from 0 (the draft's shift by 2 is wrong)."""
 
-    __slots__ = ("_base", "_reset", "_update", "overhead_bytes")
+    __slots__ = ("_base", "_reset", "_update", "covers_headers", "overhead_bytes")
 
     def __init__(self, key: bytes, salt: bytes) -> None:
         base = salt[:14] + bytes(2)
@@ -69,6 +76,7 @@ class CtrCipher:
         self._reset = context.reset_nonce
         self._update = context.update
         self.overhead_bytes = 0
+        self.covers_headers = False
 
     def seal(self, sequence: int, header: bytes, payload: bytes) -> bytes:
         """See `PacketCipher`; the header is not covered."""
@@ -97,7 +105,7 @@ class GcmCipher:
     """AES-GCM as libsrt from 1.5.4 on: the nonce is the salt's first 12 bytes with the sequence
     number XORed into the last four; the header with R = 0 is authenticated; the tag comes last."""
 
-    __slots__ = ("_base", "_open", "_seal", "overhead_bytes")
+    __slots__ = ("_base", "_open", "_seal", "covers_headers", "overhead_bytes")
 
     def __init__(self, key: bytes, salt: bytes) -> None:
         context = AESGCM(key)
@@ -105,6 +113,7 @@ class GcmCipher:
         self._seal = context.encrypt
         self._open = context.decrypt
         self.overhead_bytes = TAG_BYTES
+        self.covers_headers = True
 
     def seal(self, sequence: int, header: bytes, payload: bytes) -> bytes:
         """See `PacketCipher`."""

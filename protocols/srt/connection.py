@@ -21,16 +21,14 @@ from collections.abc import Callable, Sequence
 from typing import ClassVar
 
 from flux.base.errors import StateError, WireError
-from protocols.srt.answers import Answers
 from protocols.srt.control import (
     FILE_SYSTEM_ERROR,
-    Ack,
     DropRequest,
     parse_losses,
-    serialize_ackack,
     serialize_empty,
 )
-from protocols.srt.events import ConnectionClosed, ConnectionEvent, SendDropped, SendRoom
+from protocols.srt.events import ConnectionClosed, ConnectionEvent
+from protocols.srt.feedback import ACK_HEAD, Feedback, are_acks
 from protocols.srt.handshake import RandomBytes
 from protocols.srt.inbox import Inbox
 from protocols.srt.link_state import LinkState
@@ -46,6 +44,7 @@ from protocols.srt.packet import (
     timestamp_at,
 )
 from protocols.srt.parts import Parts
+from protocols.srt.payloads import Payloads
 from protocols.srt.pieces import cut, cut_all
 from protocols.srt.presence import Phase, Presence
 from protocols.srt.result import HandshakeResult
@@ -58,7 +57,8 @@ NEVER = float("inf")
 
 
 class Connection:
-    """Public: `result`, `socket_id`, `peer`, `max_payload_bytes`, `reasons` (of refusals)."""
+    """Public: `result`, `socket_id`, `peer`, `max_payload_bytes`, `feedback`, `round_trip`,
+    `reasons` (of refusals)."""
 
     def __init__(
         self,
@@ -85,11 +85,12 @@ class Connection:
         self._presence = Presence(options, now)
         self._meter = Meter(parts, now)
         self._events: deque[ConnectionEvent] = deque()
-        self._answers = Answers()
-        self._dropped = 0  # packets that the last event told of
+        self.feedback = Feedback(parts, self._presence)
+        self.round_trip = parts.rtt
         self._is_shutdown_due = self._is_error_due = False
         self._is_over = False  # the last event is told
         self._now = now  # of the last turn
+        self._due = now  # what `get_timer` said last
         for arrived, datagram in result.early:
             if len(datagram) >= HEADER_BYTES:
                 self.receive_datagrams([datagram], result.peer, arrived)
@@ -99,14 +100,20 @@ class Connection:
 
     def receive_datagrams(
         self, datagrams: Sequence[bytes], address: Address, now: float, is_last: bool = True
-    ) -> None:
-        """One sender's, in order, with whole headers; not `is_last`: `handle_timer` is called."""
+    ) -> bool:
+        """One sender's, in order, with whole headers; whether there is more to do.
+
+        If not, they were acknowledgements that want an answer at the most (`feedback`). Else
+        `handle_timer` has to be called, or is already if they are the last of a turn.
+        """
         if address[:2] != self.peer[:2]:
             self._refuse("foreign-address", len(datagrams))
-            return
+            return True
         if self._is_over:
-            return
+            return True
         self._presence.hear(now)
+        if not is_last and are_acks(datagrams):
+            return self._receive_acks(datagrams, now)
         self._receiver.is_secured = not self._parts.crypto.accepts_clear
         controls = [datagram for datagram in datagrams if datagram[0] & 0x80]
         if not controls:
@@ -115,9 +122,21 @@ class Connection:
             if len(controls) != len(datagrams):
                 self._receive_data([each for each in datagrams if not each[0] & 0x80], now)
             for datagram in controls:
-                self._receive_control(ControlPacket.parse(datagram), now)
+                if datagram.startswith(ACK_HEAD):
+                    self._receive_ack(datagram, now)
+                else:
+                    self._receive_control(ControlPacket.parse(datagram), now)
+        self.feedback.stir()
         if is_last:
             self._release(now)
+        return True
+
+    def _receive_acks(self, datagrams: Sequence[bytes], now: float) -> bool:
+        for datagram in datagrams:
+            self._receive_ack(datagram, now)
+        is_calm = now < self._due and self._sender.is_idle and not self._events
+        is_alone = self._presence.phase is Phase.OPEN and not self._parts.is_inbox_shared
+        return not (is_calm and is_alone)
 
     def _receive_data(self, datagrams: Sequence[bytes], now: float) -> None:
         parts, receiver = self._parts, self._receiver
@@ -146,16 +165,10 @@ class Connection:
         except WireError as error:
             self._refuse(error.reason)
 
-    def _receive_ack(self, packet: ControlPacket, now: float) -> None:
-        ack = Ack.parse(packet)
-        acknowledged = self._sender.acknowledged
-        if not self._sender.receive_ack(ack, now, self._receiver.count.packets > 0):
-            return
-        if self._sender.acknowledged != acknowledged and self._presence.hear_life(now):
-            self._refuse("shutdown-contradicted")
-        if ack.rtt_us is not None:
-            is_flowing = self._sender.acknowledged < self._sender.buffer.unsent
-            self._answers.hear(ack.number, now, is_flowing)
+    def _receive_ack(self, datagram: bytes, now: float) -> None:
+        reason = self.feedback.receive_ack(datagram, now)
+        if reason:
+            self._refuse(reason)
 
     def _receive_nak(self, packet: ControlPacket, now: float) -> None:
         losses, bad = parse_losses(packet.body)
@@ -199,7 +212,6 @@ class Connection:
     # By type. Of functions: bound methods would make each connection hold on to itself.
     _CONTROL: ClassVar[dict[int, Callable[["Connection", ControlPacket, float], None]]] = {
         ControlType.HANDSHAKE: _receive_handshake,
-        ControlType.ACK: _receive_ack,
         ControlType.NAK: _receive_nak,
         ControlType.ACKACK: _receive_ackack,
         ControlType.KEEPALIVE: _receive_nothing,
@@ -222,10 +234,10 @@ class Connection:
         if not self._presence.is_taking or not payloads:
             return 0
         if self.result.mode == Mode.LIVE:
-            sizes = list(map(len, payloads))
-            if max(sizes) > self.max_payload_bytes or not min(sizes):
-                raise StateError(f"payloads of {min(sizes)}..{max(sizes)} bytes")
-            return self._sender.send(payloads, now, now if sent_at is None else sent_at)
+            given = Payloads.of(payloads)
+            if given.longest > self.max_payload_bytes or not given.shortest:
+                raise StateError(f"payloads of {given.shortest}..{given.longest} bytes")
+            return self._sender.send(given, now, now if sent_at is None else sent_at)
         if self.result.mode == Mode.STREAM:
             room = self._sender.room()
             pieces, taken, refused = cut_all(payloads, self.max_payload_bytes, room)
@@ -242,13 +254,13 @@ class Connection:
     def send_message(
         self, payload: bytes, now: float, is_in_order: bool = True, lifetime: float | None = None
     ) -> bool:
-        """Take one message of any length up to the send buffer's, or bytes of a stream.
+        """Take one message of any length up to the send buffer's, or bytes, or one live packet.
 
         `lifetime` in seconds: then it is given up. Whether all of it was taken.
         """
         if not self._presence.is_taking or not payload:
             return False
-        if self.result.mode == Mode.STREAM:
+        if self.result.mode != Mode.MESSAGE:
             return self.send((payload,), now) == 1
         pieces = cut(payload, self.max_payload_bytes)
         expires_at = NEVER if lifetime is None else now + lifetime
@@ -272,9 +284,11 @@ class Connection:
         if self._presence.phase is Phase.CLOSED:
             return
         sender = self._sender
-        is_sent = self.result.mode == Mode.LIVE or sender.acknowledged >= sender.buffer.end
-        if may_linger and not is_sent:
+        is_sent = sender.acknowledged >= sender.buffer.end
+        is_left = is_sent and self._presence.phase is Phase.ENDING
+        if may_linger and self.result.mode != Mode.LIVE and not is_left:
             self._presence.linger(now)
+            self._release(now)
             return
         self._presence.end("srt-closed", False)
         self._finish()
@@ -287,6 +301,7 @@ class Connection:
     def provide_key(self, handle: int, key: bytes, now: float) -> None:
         """The answer to `KeyNeeded`."""
         self._parts.crypto.provide_key(handle, key)
+        self.feedback.stir()
         self._take_crypto_events()
 
     def next_event(self) -> ConnectionEvent | None:
@@ -313,6 +328,7 @@ class Connection:
         """Hand out what is due, and see whether it is over."""
         parts, sender = self._parts, self._sender
         inbox = parts.inbox
+        self.feedback.stir()
         if not parts.is_inbox_shared:
             self._events += inbox.release(now)
         if self._receiver.losses.missing:
@@ -334,25 +350,21 @@ class Connection:
         """When `handle_timer` is wanted; None: it is over."""
         if self._is_over:
             return None
-        parts, receiver = self._parts, self._receiver
-        inbox = parts.inbox
-        now = self._now
-        crypto_at = parts.crypto.get_timer()
-        return min(
-            NEVER if parts.is_inbox_shared else inbox.get_timer(),
-            receiver.get_timer(),
-            parts.acks.get_timer(receiver.position, inbox),
+        parts, now = self._parts, self._now
+        self._due = min(
+            NEVER if parts.is_inbox_shared else parts.inbox.get_timer(),
+            self.feedback.get_timer(),
             self._sender.get_timer(now),
             self._presence.get_timer(now),
-            NEVER if crypto_at is None else crypto_at,
         )
+        return self._due
 
     # -- datagrams out -----------------------------------------------------------------------
 
     def datagrams_to_send(self, now: float) -> list[Run]:
         """What is to be sent now."""
         self._now = now
-        parts, sender, receiver = self._parts, self._sender, self._receiver
+        sender = self._sender
         builder = RunBuilder(self.peer)
         stamp = timestamp_at(now, self.result.started_at)
         destination = self.result.peer_socket_id
@@ -366,23 +378,13 @@ class Connection:
                 for _ in range(SHUTDOWN_COPIES):
                     builder.add(serialize_empty(ControlType.SHUTDOWN, stamp, destination))
             return builder.take()
-        inbox = parts.inbox
-        ack = parts.acks.acknowledge(receiver.position, inbox, now, stamp, destination)
-        if ack is not None:
-            builder.add(ack)
-        for body in receiver.naks(now):
-            builder.add(ControlPacket(ControlType.NAK, stamp, destination, body).serialize())
-        for subtype, body in parts.crypto.controls_to_send(now, parts.rtt.rtt):
-            packet = ControlPacket(ControlType.USER, stamp, destination, body, 0, subtype)
-            builder.add(packet.serialize())
+        self.feedback.report(now, stamp, destination, builder)
         sender.fill(now, builder)
-        for drop in sender.drops:
+        for drop in sender.drops.take():
             builder.add(DropRequest(*drop).to_packet(stamp, destination).serialize())
-        sender.drops.clear()
-        answer = self._answers.take(now)
+        answer = self.feedback.answer(now, stamp, destination)
         if answer:
-            # Behind the packets: it rides as the short last segment of their run.
-            builder.add(serialize_ackack(answer, stamp, destination))
+            builder.add(answer)  # behind the packets: the short last segment of their run
         runs = builder.take()
         presence = self._presence
         if not runs and now >= presence.keepalive_at:
@@ -390,18 +392,8 @@ class Connection:
             runs = builder.take()
         if runs:
             presence.sent_at = now
-        self._tell_of_sending()
+        self._events += sender.news()
         return runs
-
-    def _tell_of_sending(self) -> None:
-        sender = self._sender
-        dropped = sender.count.dropped
-        if dropped != self._dropped:
-            self._events.append(SendDropped(dropped - self._dropped))
-            self._dropped = dropped
-        if sender.wanted and sender.room() >= sender.wanted:
-            sender.wanted = 0
-            self._events.append(SendRoom())
 
     def _take_crypto_events(self) -> None:
         crypto = self._parts.crypto

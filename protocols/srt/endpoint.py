@@ -9,37 +9,40 @@ What the application sends leaves at once.
 """
 
 import asyncio
-import heapq
 import os
 import socket
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from itertools import count
 from typing import Self
 
 from flux.base.errors import PeerError
+from flux.net.gate import Gate
 from flux.net.multicast import bind_receiver
+from flux.net.turns import Alarm
 from flux.net.udp import SharedUdpSocket
-from flux.net.udp_send import Run as KernelRun
 from flux.net.udp_send import RunSender
+from protocols.srt.arrivals import CONTROL, parted
 from protocols.srt.caller import Caller
 from protocols.srt.events import ConnectionRequested, KeyNeeded
 from protocols.srt.group_call import GroupCall, Place
 from protocols.srt.group_link import GroupLink
 from protocols.srt.handshake import RandomBytes, draw_socket_id
-from protocols.srt.link import Link, LinkHandler, Timed
+from protocols.srt.link import Link, LinkHandler
 from protocols.srt.options import GroupType, ListenerOptions, Options
-from protocols.srt.pace import Pace
-from protocols.srt.packet import GROUP_ID_FLAG, Address, Run, drop_short
+from protocols.srt.pace import CALM_REST, MEASURE_EVERY, Pace
+from protocols.srt.packet import GROUP_ID_FLAG, Address, Run
 from protocols.srt.reception import IncomingCall, Reception
 from protocols.srt.rendezvous import Rendezvous
+from protocols.srt.timed import Timed
+from protocols.srt.timers import Timers
 from protocols.srt.worker import KeyDeriver
 
 LITTLE = 2  # datagrams: more of them are a stream
-FULL_TURN = 200  # datagrams; after a turn that brought so many the next one follows at once
+FULL_TURN = 384  # datagrams, as many as one turn reads: then the next one follows at once
 EARLIEST = 0.001  # of a timer: the loop counts milliseconds
+ERRORS_EVERY = 0.1  # seconds between two looks for errors, in turns that bring nothing
 NEVER = float("inf")
 NOBODY = bytes(4)  # destination of a request
 
@@ -72,6 +75,7 @@ class Endpoint:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, self._options.send_buffer_bytes)
         size = self._options.receive_buffer_bytes
         self._sock = SharedUdpSocket(sock, size, hears_errors=True, keeps_homes=True)
+        self._room = max(self._sock.room, 1)
         self._sender = RunSender(sock, self._sock.homes)
         self.local: Address = sock.getsockname()
         self._random = random
@@ -81,20 +85,17 @@ class Endpoint:
         self._links: dict[bytes, Link] = {}  # by socket id, as it stands in packets
         self._meeting: dict[Address, Link] = {}  # rendezvous by the peer's host and port
         self._reception: Reception | None = None
-        self._heap: list[tuple[float, int, Timed]] = []
-        self._numbers = count()
-        self._handle: asyncio.TimerHandle | None = None
-        self._handle_at = 0.0
-        self._due = 0.0
-        self._turn_at = 0.0
+        self._timers = Timers()
+        self._alarm = Alarm(self._loop, self._turn)
+        self._turn_at = self._errors_at = 0.0
         self._pace = Pace(time.monotonic())
         self._rests_until = 0.0  # 0: the socket is watched
-        self._is_watching = False
+        self._gate = Gate(self._loop, self._sock.fileno(), self._wake)
         self._is_open = True
         self.drops: Counter[str] = Counter()
         self.turns = 0
         self.datagrams = 0
-        self._watch()
+        self._gate.open()
 
     @classmethod
     def bind(cls, host: str, port: int, options: EndpointOptions | None = None) -> Self:
@@ -177,10 +178,9 @@ class Endpoint:
         for link in self.links:
             link.abort(reason, now)
         self._is_open = False
-        self._unwatch()
-        if self._handle is not None:
-            self._handle.cancel()
-        self._heap.clear()
+        self._gate.close()
+        self._alarm.close()
+        self._timers.clear()
         self._links.clear()
         self._sock.close()
         if self._owns_deriver:
@@ -216,9 +216,15 @@ class Endpoint:
         """Send; what the system refuses counts as lost on the way."""
         if not self._is_open:
             return
-        send = self._sender.send
+        send = self._sender.send_joined
         for address, segment, data in runs:
-            send(KernelRun(0, data, segment, -(-len(data) // segment)), address)
+            send(data, segment, address)
+        if not self._rests_until and self._pace.rest >= CALM_REST and self._is_open:
+            # What answers these is worth no waking of its own.
+            self._gate.shut()
+            now = time.monotonic()
+            self._rests_until = now + self._pace.send_rest
+            self._arm(now)
 
     def derive(self, question: KeyNeeded, answer: Callable[[bytes, float], None]) -> None:
         """Compute a key in a thread."""
@@ -231,9 +237,12 @@ class Endpoint:
 
     def rearm(self, part: Timed, at: float) -> None:
         """Serve this one then."""
-        heapq.heappush(self._heap, (at, next(self._numbers), part))
-        if self._handle is None or at < self._handle_at:
-            self._arm(time.monotonic())
+        self._timers.add(part, at)
+        if self._rests_until:
+            return  # the next turn is known
+        if at < self._alarm.due:
+            due = max(at, self._turn_at + self._pace.rest)
+            self._alarm.set(due, 0.0, time.monotonic())
 
     def release(self, link: Link) -> None:
         """A link is closed."""
@@ -262,6 +271,10 @@ class Endpoint:
 
     # -- turns -------------------------------------------------------------------------------
 
+    def _wake(self) -> None:
+        """The socket can be read."""
+        self._turn(is_woken=True)
+
     def _turn(self, is_woken: bool = False) -> None:
         """Read what is there, serve what is due, decide when to look again."""
         if not self._is_open:
@@ -269,69 +282,81 @@ class Endpoint:
         now = time.monotonic()
         self.turns += 1
         self._rests_until = NEVER  # it is decided in the end
-        brought = 0
+        brought = data = 0
         touched: dict[Timed, None] = {}
         try:
-            brought = self._read(now, touched)
+            brought, data = self._read(now, touched, is_woken)
             self._serve_due(now, touched)
             for part in touched:
                 self._flush(part, now)
         finally:  # whatever happens, there is a next turn
-            self._pace.look(touched, now)
-            self._rest_or_watch(brought, now, is_woken)
+            if now >= self._pace.measured_at + MEASURE_EVERY:
+                self._pace.measure(self._links.values(), now)
+            pause, self._turn_at = now - self._turn_at, now
+            self._pace.look(touched, data, brought / max(pause, EARLIEST) / self._room, now)
+            if data:  # more are to come
+                is_stream = brought > LITTLE or pause < 2 * self._pace.rest
+            else:  # acknowledgements: of what was sent in one go, they may be all
+                is_stream = brought > 0 and pause < self._pace.rest
+            self._rest_or_watch(brought, is_stream or (is_woken and not brought))
 
-    def _rest_or_watch(self, brought: int, now: float, is_woken: bool) -> None:
+    def _rest_or_watch(self, brought: int, is_resting: bool) -> None:
         if not self._is_open:
             return  # closed from within
-        pause, self._turn_at = now - self._turn_at, now
-        is_stream = brought > LITTLE or (brought and pause < 2 * self._pace.rest)
-        if is_stream or (is_woken and not brought):
+        now = self._turn_at
+        if is_resting:
             # Woken for nothing: the socket has an error, and some loops stop to watch it then
             # without a word. They have to be asked anew, in another turn.
-            self._unwatch()
+            self._gate.shut()
             self._rests_until = now if brought >= FULL_TURN else now + self._pace.rest
         else:
             self._rests_until = 0.0
-            self._watch()
+            self._gate.open()
         self._arm(now)
 
-    def _read(self, now: float, touched: dict[Timed, None]) -> int:
-        """Feed what has come; how many datagrams that were."""
-        brought = 0
+    def _read(self, now: float, touched: dict[Timed, None], is_woken: bool) -> tuple[int, int]:
+        """Feed what has come; how many datagrams that were, and how many of them data."""
+        brought = data = 0
         has_calls = False
         errors = self._sock.errors
-        batches = self._sock.receive(now)
-        if not batches or self._sock.errors != errors:
+        heard = self._sock.hear(now)
+        is_looking = is_woken or now >= self._errors_at + ERRORS_EVERY
+        if (is_looking and not heard) or self._sock.errors != errors:
             self._read_errors(now)
-        for arrived, address, batch in batches:
-            brought += len(batch)
-            datagrams = drop_short(batch)
-            if len(datagrams) != len(batch):
-                self.drops["srt-truncated"] += len(batch) - len(datagrams)
-            if not datagrams:
-                continue
-            for destination, part in _parted(datagrams):
+        for sender in heard:
+            address, whole = sender.address, 0
+            for destination, part, arrived in parted(sender.datagrams, sender.at):
+                whole += len(part)
                 link = self._links.get(destination)
                 if link is None and destination == NOBODY:
                     link = self._meeting.get(address[:2])
                 if link is not None:
+                    if part[0][0] < CONTROL:
+                        data += len(part)
                     try:
-                        link.receive(part, address, arrived)
+                        if link.receive(part, address, arrived):
+                            touched[link] = None
+                        else:
+                            link.answer(now)
                     except Exception as error:  # a fault of ours is the end of one link alone
                         self.failed(link, error)
-                    touched[link] = None
                 elif self._reception is not None:
                     self._reception.receive(part, address, arrived)
                     has_calls = True
                 else:
                     self.drops["srt-no-connection"] += len(part)
+            brought += len(sender.datagrams)
+            if whole != len(sender.datagrams):
+                self.drops["srt-truncated"] += len(sender.datagrams) - whole
         self.datagrams += brought
         if has_calls and self._reception is not None:
+            self._pace.hear_call(now)
             self._flush(self._reception, now)
-        return brought
+        return brought, data
 
     def _read_errors(self, now: float) -> None:
         """Tell links whose peers are called unreachable; they judge what that is worth."""
+        self._errors_at = now
         found = self._sock.unreachable()
         if not found:
             return
@@ -356,11 +381,7 @@ class Endpoint:
             self._loop.call_exception_handler({"message": "srt endpoint", "exception": error})
 
     def _serve_due(self, now: float, touched: dict[Timed, None]) -> None:
-        heap = self._heap
-        due: list[tuple[float, int, Timed]] = []
-        while heap and heap[0][0] <= now:
-            due.append(heapq.heappop(heap))
-        for at, _, part in due:
+        for at, part in self._timers.take_due(now):
             try:
                 if part.handle_timer(at, now):
                     touched[part] = None
@@ -368,43 +389,16 @@ class Endpoint:
                 self._fault(part, error)
 
     def _arm(self, now: float) -> None:
-        """One timer of the loop for whatever comes first."""
+        """One timer for whatever comes first."""
+        slack = 0.0
         if self._rests_until:
             due = self._rests_until
-        elif self._heap:
-            due = max(self._heap[0][0], self._turn_at + self._pace.rest)
+            if self._pace.rest >= CALM_REST:
+                slack = (due - now) / 2
         else:
-            return
-        if due == NEVER:
-            return  # amid a turn
-        self._due = due
-        if self._handle is None or due < self._handle_at:
-            self._schedule(now)
-
-    def _schedule(self, now: float) -> None:
-        if self._handle is not None:
-            self._handle.cancel()
-        self._handle_at = self._due
-        self._handle = self._loop.call_later(max(self._due - now, EARLIEST), self._on_timer)
-
-    def _on_timer(self) -> None:
-        """The loop's timer; it was left as it was if the deadline has moved later since."""
-        self._handle = None
-        now = time.monotonic()
-        if now + EARLIEST / 2 < self._due:
-            self._schedule(now)
-        else:
-            self._turn()
-
-    def _watch(self) -> None:
-        if not self._is_watching:
-            self._is_watching = True
-            self._loop.add_reader(self._sock.fileno(), self._turn, True)
-
-    def _unwatch(self) -> None:
-        if self._is_watching:
-            self._is_watching = False
-            self._loop.remove_reader(self._sock.fileno())
+            due = max(self._timers.first(), self._turn_at + self._pace.rest)
+        if due != NEVER:  # else nothing is waited for, or it is amid a turn
+            self._alarm.set(due, slack, now)
 
     # -- links -------------------------------------------------------------------------------
 
@@ -419,16 +413,3 @@ class Endpoint:
         self._pace.hurry(link)
         link.flush(now)
         return link
-
-
-def _parted(datagrams: list[bytes]) -> Iterable[tuple[bytes, list[bytes]]]:
-    """Datagrams of one sender by their destination, each part in order."""
-    if len(datagrams) == 1:
-        return ((datagrams[0][12:16], datagrams),)
-    destinations = [each[12:16] for each in datagrams]
-    if destinations.count(destinations[0]) == len(datagrams):
-        return ((destinations[0], datagrams),)
-    parts: dict[bytes, list[bytes]] = {}
-    for destination, datagram in zip(destinations, datagrams, strict=True):
-        parts.setdefault(destination, []).append(datagram)
-    return parts.items()

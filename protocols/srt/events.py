@@ -34,7 +34,7 @@ class ConnectionRequested:
     peer_socket_id: int
     peer_version: int
     stream_id: str
-    mode: Mode  # LIVE or STREAM; message mode looks like LIVE here
+    mode: Mode  # as far as the caller's flags tell
     congestion: str
     filter: str
     group: GroupOffer | None

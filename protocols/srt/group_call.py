@@ -6,9 +6,10 @@ from typing import Protocol
 
 from protocols.srt.group_link import GroupLink
 from protocols.srt.handshake import RandomBytes
-from protocols.srt.link import Link, LinkHandler, Timed
+from protocols.srt.link import Link, LinkHandler
 from protocols.srt.options import GroupOffer, GroupType, Options
 from protocols.srt.packet import GROUP_ID_FLAG, SEQUENCE_MASK, Address
+from protocols.srt.timed import Timed
 
 RETRY_AFTER = 2.0  # seconds between the loss of a link and the next call
 MAX_LINKS = 8

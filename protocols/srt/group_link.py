@@ -11,13 +11,14 @@ from typing import Protocol
 from protocols.srt.connection import Connection
 from protocols.srt.events import DataReceived
 from protocols.srt.group import GroupSender, Member
-from protocols.srt.link import NO_CODE, NOBODY, Channel, Link, LinkHandler, Timed
+from protocols.srt.link import NO_CODE, NOBODY, Channel, Link, LinkHandler
 from protocols.srt.link_state import LinkState
 from protocols.srt.options import GroupType, Options
 from protocols.srt.packet import Address
 from protocols.srt.playout import Playout
 from protocols.srt.result import HandshakeResult
 from protocols.srt.statistics import Statistics
+from protocols.srt.timed import Timed
 from protocols.srt.tsbpd import PlayClock
 
 

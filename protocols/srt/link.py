@@ -9,7 +9,7 @@ it.
     connected --ConnectionClosed-> closed
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from protocols.srt.caller import Caller
@@ -20,19 +20,22 @@ from protocols.srt.events import (
     Established,
     HandshakeFailed,
     KeyNeeded,
+    SendDropped,
     SendRoom,
 )
 from protocols.srt.handshake import RandomBytes
 from protocols.srt.link_state import LinkState
-from protocols.srt.options import Options
-from protocols.srt.packet import Address, Run, is_handshake
+from protocols.srt.options import LEISURE, Options
+from protocols.srt.packet import Address, is_handshake
 from protocols.srt.playout import Playout
+from protocols.srt.pump import Pump
 from protocols.srt.rendezvous import Rendezvous
 from protocols.srt.result import HandshakeResult
 from protocols.srt.statistics import Statistics
 
 NO_CODE = -1
-HANDSHAKE = 0x80  # first byte of a control packet of type 0
+NEVER = float("inf")
+HANDSHAKE = b"\x80\x00"  # a control packet of type 0
 
 
 class Channel(Protocol):
@@ -91,6 +94,9 @@ class LinkHandler:
     def writable(self, link: Channel, now: float) -> None:
         """`send` took less than it was given, and takes more now."""
 
+    def given_up(self, link: Channel, packets: int, now: float) -> None:
+        """Packets that the peer will not get: too old, or older than their message may be."""
+
     def turned(self, link: Channel, now: float) -> None:
         """Something may have changed at the link."""
 
@@ -102,35 +108,6 @@ class LinkHandler:
 
 
 NOBODY = LinkHandler()  # of a link that is closed: it holds on to nothing of the application's
-
-
-class Timed(Protocol):
-    """What an endpoint wakes."""
-
-    def handle_timer(self, at: float, now: float) -> bool:
-        """The time `at` has come, as told; whether it still mattered, and `flush` is to follow."""
-
-    def flush(self, now: float) -> None:
-        """Tell what happened, send what is to be sent, say when to come again."""
-
-
-class Pump(Protocol):
-    """What a link needs of its endpoint."""
-
-    def transmit(self, runs: Iterable[Run]) -> None:
-        """Send."""
-
-    def derive(self, question: KeyNeeded, answer: Callable[[bytes, float], None]) -> None:
-        """Compute a key and call `answer(key, now)`, now or later."""
-
-    def rearm(self, part: "Timed", at: float) -> None:
-        """Call `handle_timer` then."""
-
-    def release(self, link: "Link") -> None:
-        """It is closed: route nothing to it any more."""
-
-    def failed(self, link: "Link", error: Exception) -> None:
-        """The application's handler raised."""
 
 
 class Link:
@@ -151,6 +128,7 @@ class Link:
         "attachment",
         "connection",
         "end",
+        "leisure",
         "listener_handle",
         "options",
         "peer",
@@ -185,6 +163,7 @@ class Link:
         self.result: HandshakeResult | None = None
         self.connection: Connection | None = None
         self.end = ""  # the reason, once it is closed
+        self.leisure = LEISURE  # seconds that what comes may lie, as far as the application cares
         self.attachment: object = None
 
     # -- for the application -----------------------------------------------------------------
@@ -206,9 +185,7 @@ class Link:
 
     def statistics(self, now: float, *, is_clearing: bool = False) -> Statistics | None:
         """What is measured; None: not connected. `is_clearing`: the next interval begins."""
-        if self.connection is None:
-            return None
-        return self.connection.statistics(now, is_clearing)
+        return None if self.connection is None else self.connection.statistics(now, is_clearing)
 
     def send(self, payloads: Sequence[bytes], now: float) -> int:
         """Send payloads, one packet each in live mode; how many were taken."""
@@ -218,6 +195,23 @@ class Link:
         taken = connection.send(payloads, now)
         self.flush(now)
         return taken
+
+    def send_message(
+        self, payload: bytes, now: float, is_in_order: bool = True, lifetime: float | None = None
+    ) -> bool:
+        """Send one message, see `Connection.send_message`; whether all of it was taken."""
+        if self.connection is None or self.end:
+            return False
+        is_taken = self.connection.send_message(payload, now, is_in_order, lifetime)
+        self.flush(now)
+        return is_taken
+
+    def hold(self, is_held: bool, now: float) -> None:
+        """Hand out nothing while it is held, in message and stream mode; the peer has to wait."""
+        if self.connection is not None and not self.end:
+            self.connection.hold(is_held)
+            self._is_stirred = True
+            self.flush(now)
 
     def close(self, reason: str, now: float) -> None:
         """End the link; the handler hears `closed` with this reason, before this returns if that
@@ -277,14 +271,18 @@ class Link:
         self.connection = Connection(result, self.options, self._random, now, inbox=inbox)
         self._tell(lambda: self._handler.connected(self, now))
 
-    def receive(self, datagrams: list[bytes], address: Address, now: float) -> None:
-        """Datagrams that are for this link, all of one sender; `flush` is to follow."""
+    def receive(self, datagrams: list[bytes], address: Address, now: float) -> bool:
+        """Datagrams that are for this link, all of one sender; whether `flush` is to follow.
+
+        If not, `answer` is.
+        """
         machine, connection = self._machine, self.connection
+        if connection is not None and HANDSHAKE not in [each[:2] for each in datagrams]:
+            if connection.receive_datagrams(datagrams, address, now, False):
+                self._is_stirred = True
+            return self._is_stirred
         self._is_stirred = True
-        if max([each[0] for each in datagrams]) < HANDSHAKE and connection is not None:
-            connection.receive_datagrams(datagrams, address, now, False)  # data and nothing else
-            return
-        words = [each for each in datagrams if each[0] == HANDSHAKE and not each[1]]
+        words = [each for each in datagrams if each.startswith(HANDSHAKE)]
         if words and machine is not None:  # once connected: the peer may have lost our last word
             datagrams = [each for each in datagrams if not is_handshake(each)]
             machine.receive_datagrams(words, address, now)
@@ -295,10 +293,19 @@ class Link:
                 self.connection.receive_datagrams(datagrams, address, now, False)
         elif machine is not None:
             machine.receive_datagrams(datagrams, address, now)
+        return True
+
+    def answer(self, now: float) -> None:
+        """Send what little is to be said to what came."""
+        if self.connection is not None:
+            self._pump.transmit(self.connection.feedback.take_answer(now))
 
     def handle_timer(self, at: float, now: float) -> bool:
         """The time `at` has come, as told; whether it still mattered, and `flush` is to follow."""
-        if at != self._timer_at or self.end:
+        later = self.postponed(at)
+        if later > now:
+            if later < NEVER:
+                self._pump.rearm(self, later)
             return False
         self._timer_at = None
         machine = self._machine
@@ -306,14 +313,18 @@ class Link:
             due = machine.get_timer()
             if due is not None and due <= now:
                 machine.handle_timer(now)
-        elif self.connection is not None and not self._is_stirred:
-            due = self.connection.get_timer()
-            if due is not None and due > now:  # what was waited for has come
-                self._timer_at = due
-                self._pump.rearm(self, due)
-                return False
         self._is_stirred = True
         return True
+
+    def postponed(self, at: float) -> float:
+        """The time `at` that was told, or a later one, if what was waited for came; or never."""
+        if at != self._timer_at or self.end:
+            return NEVER
+        due = None if self._is_stirred else self._next_timer()
+        if due is None or due <= at:
+            return at
+        self._timer_at = due
+        return due
 
     def flush(self, now: float) -> None:
         """Tell what happened, send what is to be sent, say when to come again."""
@@ -376,6 +387,8 @@ class Link:
                 self._pump.failed(self, error)
         elif isinstance(event, SendRoom):
             self._tell(lambda: self._handler.writable(self, now))
+        elif isinstance(event, SendDropped):
+            self._tell(lambda: self._handler.given_up(self, event.packets, now))
         elif isinstance(event, ConnectionClosed):
             self._finish(self._why or event.reason, NO_CODE, now)
         elif isinstance(event, KeyNeeded):
@@ -419,14 +432,16 @@ class Link:
         except Exception as error:  # a fault of ours must not stop the endpoint
             self._pump.failed(self, error)
 
-    def _rearm(self) -> None:
+    def _next_timer(self) -> float | None:
         due = None if self.connection is None else self.connection.get_timer()
         if self._machine is not None:
             first = self._machine.get_timer()
             if due is None or (first is not None and first < due):
-                due = first
-        if due is None:
-            return
-        if self._timer_at is None or due < self._timer_at:
+                return first
+        return due
+
+    def _rearm(self) -> None:
+        due = self._next_timer()
+        if due is not None and (self._timer_at is None or due < self._timer_at):
             self._timer_at = due
             self._pump.rearm(self, due)

@@ -20,6 +20,7 @@ class LinkState:
     is_full: bool  # the last packets found no room
     heard_at: float = 0.0  # when the peer was
     rtt_variance: float = 0.0  # seconds
+    unconfirmed: int = 0  # packets that were given and are not confirmed
 
     @classmethod
     def of(cls, parts: Parts, heard_at: float) -> Self:
@@ -35,6 +36,7 @@ class LinkState:
             sender.wanted > 0,
             heard_at,
             parts.rtt.variance,
+            sender.buffer.end - sender.acknowledged,
         )
 
     @classmethod
@@ -54,4 +56,5 @@ class LinkState:
             all(each.is_full for each in states),
             max(each.heard_at for each in states),
             max(each.rtt_variance for each in states),
+            min(each.unconfirmed for each in states),
         )

@@ -10,6 +10,8 @@ request (`requests.py`); one without is dropped, as its address may be somebody 
 | WAITING | `reject`, or `accept` of what does not fit | the rejection, `RequestEnded`, ENDED |
 | WAITING | `accept`, keys offered | `KeyNeeded` |
 | WAITING | `accept` without keys, or the key | the response, `Established`, ACCEPTED |
+| WAITING | the key of another passphrase | `RequestEnded`, ENDED; the rejection after a delay |
+| WAITING | `ignore` | `RequestEnded`, ENDED without an answer |
 | WAITING | time is over | the rejection, `RequestEnded`, ENDED |
 | WAITING | the conclusion again | nothing: it will be answered |
 | ACCEPTED | the conclusion again | the response again |
@@ -78,6 +80,7 @@ class Listener:
     __slots__ = (
         "_events",
         "_jar",
+        "_late",
         "_limit",
         "_options",
         "_out",
@@ -96,6 +99,7 @@ class Listener:
         self._table = RequestTable(options)
         # (address, handshake, the caller's socket id, our start)
         self._out: deque[tuple[Address, Handshake, int, float]] = deque(maxlen=MAX_OUT)
+        self._late: deque[Request] = deque()  # whose rejection is not sent yet, by `answer_at`
         self._events: deque[HandshakeEvent] = deque()
         self.counters: dict[str, int] = {}
 
@@ -126,7 +130,7 @@ class Listener:
             self._receive_induction(fixed, address, now)
         elif fixed.kind != HandshakeType.CONCLUSION:
             self._count("handshake-out-of-turn")
-        elif self._is_known(fixed, address):
+        elif self._is_known(fixed, address, now):
             self._count("handshake-repeated")
         elif not self._jar.is_valid(fixed.cookie, address, now):
             self._count("handshake-bad-cookie")
@@ -155,14 +159,14 @@ class Listener:
         )
         self._out.append((address, answer, handshake.socket_id, self._started_at))
 
-    def _is_known(self, fixed: Handshake, address: Address) -> bool:
+    def _is_known(self, fixed: Handshake, address: Address, now: float) -> bool:
         """Whether this conclusion was heard before, however long ago; its answer goes out again."""
         known = self._table.find(address, fixed.socket_id)
         if known is None:
             return False
         asked = known.handshake
         if (asked.cookie, asked.sequence) == (fixed.cookie, fixed.sequence):
-            self._answer(known)
+            self._answer(known, now)
             return True
         if known.state == RequestState.ENDED:
             self._table.forget(known)  # a call anew, from a socket that has the same number
@@ -234,7 +238,8 @@ class Listener:
         try:
             decision = open_decision(wish.decision, key)
         except PeerError as error:
-            self._refuse(request, error.status, error.reason, now)
+            delay = self._options.wrong_secret_delay
+            self._refuse(request, error.status, error.reason, now, delay)
             return
         self._establish(request, replace(wish, decision=decision), now)
 
@@ -245,6 +250,14 @@ class Listener:
             return False
         self._refuse(request, min(max(code, 0), MAX_CODE), slug_of(code), now)
         return True
+
+    def ignore(self, handle: int, reason: str, now: float) -> None:
+        """Refuse the caller without a word, however often it asks; counted under `reason`."""
+        request = self._waiting(handle)
+        if request is not None:
+            self._count(reason)
+            self._table.end(request, None, now)
+            self._events.append(RequestEnded(handle, request.address, Reject.UNKNOWN, reason))
 
     def forget(self, handle: int, now: float) -> None:
         """The connection of this request is closed."""
@@ -259,10 +272,15 @@ class Listener:
             return None
         return request
 
-    def _refuse(self, request: Request, code: int, reason: str, now: float) -> None:
+    def _refuse(
+        self, request: Request, code: int, reason: str, now: float, delay: float = 0.0
+    ) -> None:
         self._count(reason)
         self._table.end(request, self._rejection(request.handshake, request.address, code), now)
-        self._answer(request)
+        request.answer_at = now + delay
+        if delay:
+            self._late.append(request)
+        self._answer(request, now)
         self._events.append(RequestEnded(request.handle, request.address, code, reason))
 
     def _establish(self, request: Request, wish: Acceptance, now: float) -> None:
@@ -289,7 +307,7 @@ class Listener:
             extensions,
         )
         self._table.accept(request, answer)
-        self._answer(request)
+        self._answer(request, now)
         result = HandshakeResult(
             role=Role.LISTENER,
             peer=request.address,
@@ -322,10 +340,12 @@ class Listener:
         """See `HandshakeMachine`."""
         for request in self._table.expired(now):
             self._refuse(request, Reject.TIMEOUT, slug_of(Reject.TIMEOUT), now)
+        while self._late and self._late[0].answer_at <= now:
+            self._answer(self._late.popleft(), now)
 
     def get_timer(self) -> float | None:
         """See `HandshakeMachine`."""
-        timer = self._table.next_at()
+        timer = min(self._table.next_at(), self._late[0].answer_at if self._late else NEVER)
         return None if timer == NEVER else timer
 
     def datagrams_to_send(self, now: float) -> list[Run]:
@@ -341,9 +361,9 @@ class Listener:
         """See `HandshakeMachine`."""
         return self._events.popleft() if self._events else None
 
-    def _answer(self, request: Request) -> None:
-        """What the caller gets, again if need be; stamped when it leaves."""
-        if request.answer is None:
+    def _answer(self, request: Request, now: float) -> None:
+        """What the caller gets, again if need be, and not too soon; stamped when it leaves."""
+        if request.answer is None or now < request.answer_at:
             return
         start = self._started_at if request.answer.is_rejection else request.arrived
         self._out.append((request.address, request.answer, request.handshake.socket_id, start))

@@ -22,6 +22,7 @@ MIN_DROP_AGE = 1.0  # seconds, as libsrt
 HEADER_BYTES = 16  # of an SRT packet
 UDP_IPV4_BYTES = 28
 UDP_IPV6_BYTES = 48
+LEISURE = 0.030  # seconds that what comes may lie, unless the application says otherwise
 
 
 class Mode(IntEnum):
@@ -157,6 +158,7 @@ class ListenerOptions:
 
     answer_timeout: float = 3.0  # of the application and of the key; then the request is dropped
     linger: float = 10.0  # a rejection is remembered that long for repeats
+    wrong_secret_delay: float = 0.0  # so late are those refused that guess a passphrase
     # Seconds; a cookie is good for one to two of these. So long a closed connection is remembered
     # too, as a recorded conclusion must not open it once more.
     cookie_lifetime: float = 60.0

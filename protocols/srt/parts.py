@@ -188,6 +188,7 @@ def make_sender(
         overhead_percent=options.rate.overhead_percent,
         capacity=options.send_buffer_packets,
         packet_filter=packet_filter,
+        peer_version=result.peer_version,
     )
 
 

@@ -7,8 +7,13 @@ from protocols.srt.options import Options
 ENDING_TIME = 0.1  # seconds at least between the peer's SHUTDOWN and our end
 CONTRADICTION = 0.03  # seconds after a SHUTDOWN; what comes later was sent later
 MIN_SIGNS = 2
-MAX_UNREACHABLE = 8  # errors of the network in a row
+MAX_UNREACHABLE = (
+    4  # errors of the network in a row; a link that is not answered sends once a second
+)
 MIN_SILENCE = 1.0  # seconds
+# quirk: libsrt 1.5 in a blocking read that is interrupted by SHUTDOWN throws away what it has just
+# read (draft section 3.2.7 lets a receiver close at once). tests/interop/test_srt_messages.py
+SETTLING = 0.2  # seconds from the last acknowledgement to our SHUTDOWN, in file modes
 NEVER = float("inf")
 
 
@@ -27,6 +32,7 @@ class Presence:
     __slots__ = (
         "_ending",
         "_ends_at",
+        "_is_settling",
         "_options",
         "_signs",
         "_told_at",
@@ -48,6 +54,7 @@ class Presence:
         self._ending = ""  # the reason, if nothing contradicts
         self._told_at = 0.0  # when SHUTDOWN came
         self._ends_at = NEVER
+        self._is_settling = False
         self._signs = 0
         self._unreachable = 0
 
@@ -103,7 +110,10 @@ class Presence:
 
     def look(self, is_sent: bool, is_played: bool, now: float) -> None:
         """See whether it is over: all was acknowledged, all was played out, nobody is there."""
-        if self.phase is Phase.LINGERING and (is_sent or now >= self._ends_at):
+        if self.phase is Phase.LINGERING and is_sent and not self._is_settling:
+            self._is_settling = True
+            self._ends_at = min(self._ends_at, now + SETTLING)
+        elif self.phase is Phase.LINGERING and now >= self._ends_at:
             self.end("srt-closed", False)
         elif self.phase is Phase.ENDING and is_played and now >= self._ends_at:
             self.end(self._ending, True)
@@ -125,6 +135,9 @@ class Presence:
 
     def get_timer(self, now: float) -> float:
         """When `look`, or a keepalive, is wanted."""
-        at = min(self.keepalive_at, self._idle_at)
+        options = self._options
+        at = min(self.sent_at + options.keepalive_interval, self.received_at + options.idle_timeout)
+        if self.phase is Phase.ENDING:
+            at = min(self.keepalive_at, self._idle_at)
         # What is waited for longer than that has timers of its own.
         return min(at, self._ends_at) if self._ends_at > now else at

@@ -9,11 +9,12 @@ from typing import Protocol
 from protocols.srt.events import ConnectionRequested, Established, KeyNeeded, RequestEnded
 from protocols.srt.group_link import GroupLink
 from protocols.srt.handshake import RandomBytes
-from protocols.srt.link import Link, LinkHandler, Timed
+from protocols.srt.link import Link, LinkHandler
 from protocols.srt.listener import Listener
 from protocols.srt.options import GroupType, ListenerOptions, Options
 from protocols.srt.packet import Address, Run
 from protocols.srt.reject import Reject, slug_of
+from protocols.srt.timed import Timed
 
 
 class Host(Protocol):
@@ -81,6 +82,10 @@ class IncomingCall:
     def reject(self, code: int) -> None:
         """Refuse it with a `Reject` or another code."""
         self._reception.reject(self.request, code)
+
+    def ignore(self, reason: str) -> None:
+        """Refuse it without a word; counted under `reason`."""
+        self._reception.ignore(self.request, reason)
 
 
 class Reception:
@@ -168,6 +173,13 @@ class Reception:
         if self._is_open:
             now = self._host.now()
             self._machine.reject(request.handle, code, now)
+            self.flush(now)
+
+    def ignore(self, request: ConnectionRequested, reason: str) -> None:
+        """See `IncomingCall.ignore`."""
+        if self._is_open:
+            now = self._host.now()
+            self._machine.ignore(request.handle, reason, now)
             self.flush(now)
 
     def close(self) -> None:

@@ -5,9 +5,8 @@ Theory of operation. A NAK names packets. Each is sent again at once, but not
 - when its last copy went out less than a round trip ago: the NAK was written before that could
   arrive (`nak-early`);
 - when it would come after its play time (`repair-late`);
-- faster than the repair budget, a token bucket: a share of the input. While the path's round trip
-  shows no queue, the budget grows to what the losses need, up to `MAX_SHARE`; so a path that drops
-  at random is repaired, and one that is too narrow is not flooded.
+- faster than the budget allows (`repair_budget`), a share of the input: a path that drops at random
+  is repaired, and one that is too narrow is not flooded.
 
 A receiver of ours asks for each packet when its answer is overdue. libsrt's repeats its whole list
 by a timer, and often too late for a last attempt. Such a receiver shows itself: it asks again
@@ -20,7 +19,7 @@ milliseconds apart.
 
 from heapq import heappop, heappush
 
-from protocols.srt.congestion.bucket import TokenBucket
+from protocols.srt.repair_budget import RepairBudget
 from protocols.srt.rtt import RttEstimator
 from protocols.srt.send_buffer import SendBatch, SendBuffer
 from protocols.srt.send_count import SendCount
@@ -33,13 +32,6 @@ EARLY_SHARES = (0.25, 0.85)  # of a round trip; a repeated question between was 
 PERIODIC_SIGNS = 3
 PERIODIC_SHARE = 0.2  # of all questions; late turns make a few of them look like that
 MEMORY = 256  # questions; then older ones count half
-MIN_DEPTH = 384_000.0  # bytes that may be repaired in a burst
-DEPTH_SECONDS = 2.0
-MAX_SHARE = 0.75  # of the input
-NEED_MARGIN = 1.3
-QUEUE_SHARE, QUEUE_MARGIN = 1.5, 0.020  # a round trip beyond that tells of a queue
-LOSS_PACKETS = 256  # sent ones, between two looks at the share that is lost
-LOSS_LOOKS = 4  # that it is a mean of
 MAX_KNOWN = 16_384
 FILE_GUARD = 0.015  # seconds at least between two copies of one packet, in file modes
 WAIT = 0.001  # seconds at least, until a budget is looked at again
@@ -58,7 +50,7 @@ class Copy:
 
 
 class RepairQueue:
-    """Public: `is_peer_periodic`: the peer asks by a timer."""
+    """Public: `is_peer_periodic`: the peer asks by a timer; `budget`."""
 
     def __init__(
         self,
@@ -83,17 +75,12 @@ class RepairQueue:
         self._latency = latency
         self._doubles_last = doubles_last
         self._useful = latency + LATE_MARGIN if drops_late else NEVER  # seconds after it was sent
-        self._fixed_rate = float(rate) if rate >= 0 else -1.0
-        self._share = overhead_percent / 100
-        self._bucket = TokenBucket(max(self._fixed_rate, 0.0), MIN_DEPTH, now)
+        self.budget = RepairBudget(rtt, rate, overhead_percent, now)
         self._wanted: set[int] = set()
         self._copies: dict[int, Copy] = {}
         self._later: list[tuple[float, int, bool]] = []  # heap: at, packet, whether doubled
         self._early = 0.0  # signs that the peer asks by a timer
         self._questions = 0.0
-        self._loss = 0.0
-        self._loss_mark = (0, 0)
-        self._looks = 0
         self.is_peer_periodic = False
 
     def ask(self, numbers: list[int], now: float) -> int:
@@ -122,6 +109,7 @@ class RepairQueue:
             self._count.refuse("nak-early")
             if early_from < age < early_to:
                 self._early += 1
+        self.budget.lost += news
         self._judge(len(numbers))
         if is_list and self.is_peer_periodic:
             self._hear(set(numbers), now)
@@ -186,31 +174,18 @@ class RepairQueue:
         return not self._wanted and not (self._later and self._later[0][0] <= now)
 
     @property
+    def is_wanted(self) -> bool:
+        """Whether something is to be sent again, be it now or when the budget allows."""
+        return bool(self._wanted)
+
+    @property
     def is_open(self) -> bool:
         """Whether a loss is not mended yet, as far as is known."""
         return bool(self._wanted or self._copies)
 
     def update(self, input_rate: float, now: float) -> None:
         """Set the budget by the input, bytes of payload per second; call it now and then."""
-        sent, lost = self._loss_mark
-        count = self._count
-        if count.unique - sent >= LOSS_PACKETS:
-            share = min((count.lost - lost) / (count.unique - sent), 1.0)
-            share /= 1 + share  # losses of repairs are among them
-            self._looks = min(self._looks + 1, LOSS_LOOKS)  # the first one counts in full
-            self._loss += (share - self._loss) / self._looks
-            self._loss_mark = (count.unique, count.lost)
-        if self._fixed_rate >= 0:
-            rate = self._fixed_rate
-        else:
-            wanted = self._share
-            rtt = self._rtt
-            if rtt.rtt < rtt.lowest * QUEUE_SHARE + QUEUE_MARGIN:
-                need = NEED_MARGIN * self._loss / (1 - min(self._loss, 0.5))
-                wanted = max(wanted, min(need, MAX_SHARE))
-            rate = input_rate * wanted
-        self._bucket.rate = rate
-        self._bucket.depth = max(rate * DEPTH_SECONDS, MIN_DEPTH)
+        self.budget.update(input_rate, self._count)
 
     def due(self, now: float, limit: float) -> list[tuple[SendBatch, int]]:
         """The packets to send again now, at most `limit` bytes; they count as sent."""
@@ -220,15 +195,16 @@ class RepairQueue:
         if not self._wanted:
             return []
         is_timed = self._latency > 0
-        if is_timed or self._fixed_rate >= 0:
-            limit = min(limit, self._bucket.available(now))
+        if is_timed or self.budget.is_fixed:
+            limit = min(limit, self.budget.available(now))
+        useful = self._useful - self.budget.queue  # what waits on the way comes so much later
         chosen: list[tuple[SendBatch, int]] = []
         for number in sorted(self._wanted):
             batch = self._buffer.find(number)
             if batch is None:
                 self._wanted.discard(number)
                 continue
-            if is_timed and now > batch.sent_at + self._useful:
+            if is_timed and now > batch.sent_at + useful:
                 self._wanted.discard(number)
                 self._count.refuse("repair-late")
                 continue
@@ -237,7 +213,7 @@ class RepairQueue:
             self._wanted.discard(number)
             size = len(batch.payloads[number - batch.first]) + 44
             limit -= size
-            self._bucket.take(size)
+            self.budget.take(size)
             chosen.append((batch, number))
             self._note(batch, number, now)
         return chosen
@@ -246,8 +222,8 @@ class RepairQueue:
         """When `due` may have something; infinity: when the peer asks."""
         at = self._later[0][0] if self._later else NEVER
         if self._wanted:
-            is_shaped = self._latency or self._fixed_rate >= 0
-            ready = self._bucket.ready_at() if is_shaped else now
+            is_shaped = self._latency or self.budget.is_fixed
+            ready = self.budget.ready_at() if is_shaped else now
             at = min(at, max(ready, now + WAIT))
         return at
 
@@ -285,4 +261,5 @@ class RepairQueue:
             return
         else:
             self._count.unasked += 1
+        self.budget.lost += 1  # as good as asked for
         self._wanted.add(number)

@@ -59,6 +59,7 @@ class Request:
     state: RequestState = RequestState.WAITING
     acceptance: Acceptance | None = None
     answer: Handshake | None = None
+    answer_at: float = 0.0  # not before
 
     @property
     def key(self) -> Key:

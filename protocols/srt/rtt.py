@@ -15,16 +15,19 @@ HISTORY = 10.0  # seconds that the smallest round trip is looked for in
 class RttEstimator:
     """Smoothed round-trip time and variance, in seconds.
 
-    Public: `rtt`, `variance`, `lowest` (of the last 10 to 20 s), `last` sample, `has_sample`.
+    Public: `rtt`, `variance`, `lowest` (of the last 10 to 20 s), `last` sample, `has_sample`,
+    `is_own`: some were measured here, not told by the peer.
     """
 
-    __slots__ = ("_next_lowest", "_turn_at", "has_sample", "last", "lowest", "rtt", "variance")
+    __slots__ = (
+        *("_next_lowest", "_turn_at", "has_sample", "is_own", "last", "lowest", "rtt", "variance"),
+    )
 
     def __init__(self, sample: float | None = None) -> None:
         self.rtt = INITIAL_RTT
         self.variance = INITIAL_VARIANCE
         self.last = INITIAL_RTT
-        self.has_sample = False
+        self.has_sample = self.is_own = False
         self.lowest = MAX_RTT
         self._next_lowest = MAX_RTT
         self._turn_at = -1.0
@@ -36,6 +39,7 @@ class RttEstimator:
 
     def add(self, sample: float, now: float) -> None:
         """Take a measured round trip."""
+        self.is_own = True
         sample = self.last = min(max(sample, 1e-5), MAX_RTT)
         if self.has_sample:
             # The variance first, from the old mean: so does libsrt.

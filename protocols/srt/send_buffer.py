@@ -23,6 +23,7 @@ from protocols.srt.packet import (
     SOLO,
     pack_header,
 )
+from protocols.srt.payloads import Payloads
 
 PROBE_MASK = 15  # each sixteenth packet and the one after it go out together: a packet pair
 NEVER = float("inf")
@@ -42,6 +43,7 @@ class SendBatch:
         "expires_at",
         "first",
         "flags",
+        "is_dropped",
         "is_head",
         "is_split",
         "is_tail",
@@ -53,7 +55,7 @@ class SendBatch:
     )
 
     def __init__(
-        self, first: int, payloads: Sequence[bytes], message: int, sent_at: float, stamp: int
+        self, first: int, payloads: Payloads, message: int, sent_at: float, stamp: int
     ) -> None:
         """Each payload is a message of its own, the first has the number `message`."""
         self.first = first  # unwrapped sequence number
@@ -65,9 +67,17 @@ class SendBatch:
         self.key = -1  # key flags; -1: not sealed yet
         self.cipher: PacketCipher | None = None
         self.expires_at = NEVER
+        self.is_dropped = False  # it was given up
         self.is_split = False  # all are one message
         self.is_head = self.is_tail = True  # of that message
         self.flags = 0  # IN_ORDER
+
+    def word(self, start: int, count: int) -> int:
+        """Word 1 of the `start`-th header, where those of the `count` from there count up; or 0."""
+        number = self.message + start
+        if self.is_split or number + count > MAX_MESSAGE + 1:
+            return 0
+        return self.key << KEY_SHIFT | self.flags | SOLO | number
 
     def words(self, start: int, count: int) -> list[int]:
         """Word 1 of the headers of `count` packets from the `start`-th on."""
@@ -146,7 +156,7 @@ class SendBuffer:
 
     def append(self, payloads: Sequence[bytes], sent_at: float, stamp: int) -> SendBatch:
         """Payloads that are a packet and a message each."""
-        batch = SendBatch(self.end, payloads, self.message, sent_at, stamp)
+        batch = SendBatch(self.end, Payloads.of(payloads), self.message, sent_at, stamp)
         self._keep(batch)
         count = len(payloads)
         self.message += count
@@ -163,7 +173,7 @@ class SendBuffer:
         expires_at: float,
     ) -> SendBatch:
         """The packets of one message."""
-        batch = SendBatch(self.end, pieces, self.message, sent_at, stamp)
+        batch = SendBatch(self.end, Payloads.of(pieces), self.message, sent_at, stamp)
         batch.is_split = True
         batch.flags = IN_ORDER if is_in_order else 0
         batch.expires_at = expires_at
@@ -175,7 +185,7 @@ class SendBuffer:
         self._batches.append(batch)
         self._starts.append(batch.first)
         self.end = batch.end
-        self.bytes += sum(map(len, batch.payloads))
+        self.bytes += batch.payloads.size_bytes
 
     def find(self, number: int) -> SendBatch | None:
         """The batch that has this packet; None: it is not kept."""
@@ -189,10 +199,27 @@ class SendBuffer:
         """Forget the first batch."""
         batch = self._batches.popleft()
         self._starts.popleft()
-        self.bytes -= sum(map(len, batch.payloads))
+        self.bytes -= batch.payloads.size_bytes
         self.first = self._batches[0].first if self._batches else self.end
         self.unsent = max(self.unsent, self.first)
         return batch
+
+    def remove(self, batch: SendBatch) -> None:
+        """Take out a batch of which nothing was sent; those behind it move up."""
+        later = list(self._batches)[self._batches.index(batch) + 1 :]
+        for _ in range(len(later) + 1):
+            self._batches.pop()
+            self._starts.pop()
+        self.bytes -= batch.payloads.size_bytes
+        self.end = batch.first
+        for each in later:
+            size = each.end - each.first
+            each.first, each.end = self.end, self.end + size
+            self._batches.append(each)
+            self._starts.append(each.first)
+            self.end = each.end
+        if not self._batches:
+            self.first = self.end
 
     def forget(self, number: int, least: int = 0) -> None:
         """Forget batches that end before this packet, as long as more than `least` packets stay."""

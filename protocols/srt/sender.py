@@ -5,8 +5,9 @@ what is in flight is bounded by the room that the peer reports and by the conges
 live mode new packets go before repairs (as libsrt does from 1.5.5 on: late news are no news), in
 file modes repairs go first.
 
-A packet that is acknowledged stays for another latency in live mode, so that a forged ACK destroys
-nothing; a NAK below what is kept is answered with a drop request. What nobody acknowledged within
+A packet that is acknowledged stays for another latency in live mode, and until the next ACK in file
+modes, so that one forged ACK destroys nothing: in file modes two true ones that go back again take
+it back. A NAK below what is kept is answered with a drop request. What nobody acknowledged within
 max(latency + delay, 1 s) is given up in live mode. What is done when nothing is heard of the last
 packets, see `silence`.
 """
@@ -17,9 +18,14 @@ from protocols.srt.cipher import SendKeys
 from protocols.srt.congestion.bucket import TokenBucket
 from protocols.srt.congestion.control import WIRE_OVERHEAD_BYTES, AckSample, CongestionControl
 from protocols.srt.control import Ack, Range
+from protocols.srt.doubts import Doubts
+from protocols.srt.drop_requests import DropRequests
+from protocols.srt.emitter import Emitter
+from protocols.srt.events import SendDropped, SendRoom
 from protocols.srt.filter import FilterSender
+from protocols.srt.handshake_wire import OUR_VERSION
 from protocols.srt.options import RepairOptions
-from protocols.srt.packet import HEADER_BYTES, SEQUENCE_MASK, pack_header, timestamp_at
+from protocols.srt.packet import HEADER_BYTES, SEQUENCE_MASK, timestamp_at
 from protocols.srt.repair import RepairQueue
 from protocols.srt.rtt import RttEstimator
 from protocols.srt.runs import RunBuilder
@@ -37,7 +43,6 @@ INPUT_SPAN, FIRST_INPUT_SPAN = 0.5, 0.1  # seconds that the input is measured ov
 WAIT = 0.001  # seconds at least, until the pacer is asked again
 UNMEASURED_US = (100_000, 50_000)  # round trip and variance that an ACK tells before any ACKACK
 PATIENCE = 5.0  # seconds of file modes with a peer that told that it has no room
-MAX_DROPS = 16  # drop requests that wait to be sent
 ASKED_RATE, ASKED_DEPTH = 131_072.0, 32_768.0  # packets that may be asked for in a second, at once
 NEVER = float("inf")
 
@@ -63,6 +68,7 @@ class Sender:
         overhead_percent: int = 25,
         capacity: int = 8192,
         packet_filter: FilterSender | None = None,
+        peer_version: int = OUR_VERSION,
     ) -> None:
         """`window` in packets; `latency` of the peer in seconds, 0: nothing is timed.
 
@@ -76,21 +82,22 @@ class Sender:
         self.peer_window = float(window)
         self._window_at = now  # when the peer told it
         self.peer_capacity = 0.0  # packets per second of the link, as the peer thinks
-        self.drops: list[tuple[int, int, int]] = []  # to tell: message, first, last
+        self.drops = DropRequests(peer_version)
         self.wanted = 0  # packets that did not fit; 0: all did
+        self._told = 0  # packets that were dropped, and told of
+        self._doubts = Doubts()
         self._destination = destination
         self._started_at = started_at
         self._rtt = rtt
-        self._keys = keys
         self._latency = latency
         delay = options.send_drop_delay
         is_dropping = options.drops_late and delay >= 0
         drop_age = max(latency + delay, options.min_drop_age) + DROP_MARGIN
         self._drop_age = drop_age if is_dropping else NEVER  # of what is not acknowledged
         self._capacity = capacity
-        self._filter = packet_filter
         self._burst = LIVE_BURST if latency else FILE_BURST
         self._pacer = TokenBucket(control.rate, 1500.0 * self._burst[1], now)
+        self._emitter = Emitter(destination, keys, packet_filter, self.count, self._pacer)
         self.repair = RepairQueue(
             self.buffer,
             rtt,
@@ -116,7 +123,9 @@ class Sender:
     def room(self) -> int:
         """Packets that `send` would take."""
         buffer = self.buffer
-        if self._latency and len(buffer) >= self._capacity:
+        if not self._latency:  # what is kept for the sake of a forged ACK takes no room
+            return max(self._capacity - (buffer.end - self.acknowledged), 0)
+        if len(buffer) >= self._capacity:
             buffer.forget(self.acknowledged, self._capacity - 1)
         return max(self._capacity - len(buffer), 0)
 
@@ -131,8 +140,8 @@ class Sender:
         if not count:
             return 0
         self._begin(now)
-        self.buffer.append(payloads, sent_at, timestamp_at(sent_at, self._started_at))
-        size = sum(map(len, payloads)) + WIRE_OVERHEAD_BYTES * count
+        batch = self.buffer.append(payloads, sent_at, timestamp_at(sent_at, self._started_at))
+        size = batch.payloads.size_bytes + WIRE_OVERHEAD_BYTES * count
         self.control.on_input(count, size, now)
         return count
 
@@ -174,6 +183,16 @@ class Sender:
         offset = sequence - self.acknowledged & SEQUENCE_MASK
         return self.acknowledged + offset - (LAP if offset >= HALF_LAP else 0)
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether all that was given is sent, and nothing is to be sent again, or to be told."""
+        buffer = self.buffer
+        return (
+            buffer.unsent == buffer.end
+            and not (self.wanted or self.drops)
+            and not self.repair.is_wanted
+        )
+
     # -- from the peer -----------------------------------------------------------------------
 
     def receive_ack(self, ack: Ack, now: float, is_smoothing: bool) -> bool:
@@ -192,34 +211,43 @@ class Sender:
             variance = (ack.rtt_variance_us or 0) * 1e-6
             self._rtt.adopt(ack.rtt_us * 1e-6, variance, now, is_smoothing)
         if covered < 0:  # forged was the one before, or this one is late, or that was given up
+            is_kept = not self._latency and position >= buffer.first and ack.rtt_us is not None
+            if is_kept and self._doubts.hear_return():
+                count.refuse("ack-contradicted")
+                self.acknowledged = position
             position, covered = self.acknowledged, 0
+        elif ack.rtt_us is not None:
+            self._doubts.hear_progress()
         if covered:
             self._silence.restart(now)
-            self.acknowledged = position
+            before, self.acknowledged = self.acknowledged, position
             count.confirmed += covered
-            self.repair.forget_below(position)
             if position == buffer.end:
                 count.rest(now)
-            if not self._latency:
-                buffer.forget(position)  # without play time nobody asks for it
+            if self._latency:
+                self.repair.forget_below(position)
+            else:  # without play time nobody asks for it, if this one is true: the next will tell
+                self.repair.forget_below(before)
+                buffer.forget(before)
         if ack.buffer_packets is not None:
             self.peer_window, self._window_at = float(ack.buffer_packets), now
         else:
             self.peer_window = max(self.peer_window - covered, 0.0)
         if ack.capacity_packets:
             self.peer_capacity = float(ack.capacity_packets)
-        sample = AckSample(
-            position,
-            covered,
-            buffer.unsent - position,
-            self._rtt.rtt,
-            self._rtt.variance,
-            self._rtt.has_sample,
-            buffer.unsent < buffer.end,
-            float(ack.receive_packets or 0),
-            float(ack.capacity_packets or 0),
-        )
-        self.control.on_ack(sample, now)
+        if self.control.hears_acks:
+            sample = AckSample(
+                position,
+                covered,
+                buffer.unsent - position,
+                self._rtt.rtt,
+                self._rtt.variance,
+                self._rtt.has_sample,
+                buffer.unsent < buffer.end,
+                float(ack.receive_packets or 0),
+                float(ack.capacity_packets or 0),
+            )
+            self.control.on_ack(sample, now)
         return True
 
     def receive_nak(self, losses: Sequence[Range], now: float) -> None:
@@ -235,7 +263,7 @@ class Sender:
                 continue
             if start < buffer.first:
                 stop = min(end, buffer.first)
-                self._request_drop(0, start, stop)
+                self.drops.add(0, start, stop)
                 start = stop
             numbers += range(start, end)
             if len(numbers) > 2 * self._capacity:
@@ -251,10 +279,6 @@ class Sender:
         news = self.repair.ask(numbers, now)
         if news:
             self.control.on_loss(news, numbers[-1], buffer.unsent, now)
-
-    def _request_drop(self, message: int, start: int, end: int) -> None:
-        if len(self.drops) < MAX_DROPS:
-            self.drops.append((message, start & SEQUENCE_MASK, end - 1 & SEQUENCE_MASK))
 
     # -- to the peer -------------------------------------------------------------------------
 
@@ -291,8 +315,7 @@ class Sender:
             if batch is None:
                 return
             if batch.expires_at <= now:
-                self._drop(batch, buffer.unsent)
-                buffer.unsent = batch.end
+                self._pass_over(batch)
                 continue
             start = buffer.unsent - batch.first
             most = min(len(batch.payloads) - start, room)
@@ -300,67 +323,10 @@ class Sender:
             count = paired(buffer.unsent, min(most, int(budget // size) + 1), most)
             if buffer.unsent == self.acknowledged:
                 self._silence.restart(now)
-            self._emit(batch, start, count, builder)
+            self._emitter.emit(batch, start, count, builder)
             buffer.unsent += count
             room -= count
             self._silence.sent(now)
-
-    def _emit(self, batch: SendBatch, start: int, count: int, builder: RunBuilder) -> None:
-        """Packets of one batch, for the first time."""
-        keys = self._keys
-        if batch.key < 0:
-            batch.key, batch.cipher = keys.sending()
-        sequence = batch.first + start & SEQUENCE_MASK
-        stamp, destination = batch.stamp, self._destination
-        words = batch.words(start, count)
-        if sequence + count <= LAP:
-            sequences: Sequence[int] = range(sequence, sequence + count)
-        else:
-            sequences = [sequence + each & SEQUENCE_MASK for each in range(count)]
-        headers = [
-            pack_header(number, word, stamp, destination)
-            for number, word in zip(sequences, words, strict=True)
-        ]
-        payloads = batch.payloads
-        if count != len(payloads):
-            payloads = payloads[start : start + count]
-        sizes = list(map(len, payloads))
-        size = sum(sizes)
-        if batch.cipher is not None:
-            payloads = batch.cipher.seal_batch(sequence, headers, payloads)
-            keys.count_sent(count)
-        counts = self.count
-        counts.packets += count
-        counts.unique += count
-        counts.bytes += size
-        counts.unique_bytes += size
-        self._pacer.take(size + WIRE_OVERHEAD_BYTES * count)
-        if self._filter is not None:
-            self._emit_filtered(batch, sequences, headers, payloads, builder)
-        elif min(sizes) == sizes[0] == max(sizes):
-            builder.add_equal(HEADER_BYTES + len(payloads[0]), headers, payloads)
-        else:
-            for header, payload in zip(headers, payloads, strict=True):
-                builder.add(header + payload)
-
-    def _emit_filtered(
-        self,
-        batch: SendBatch,
-        sequences: Sequence[int],
-        headers: Sequence[bytes],
-        payloads: Sequence[bytes],
-        builder: RunBuilder,
-    ) -> None:
-        """The same, with the filter's packets between."""
-        packet_filter = self._filter
-        assert packet_filter is not None
-        for sequence, header, payload in zip(sequences, headers, payloads, strict=True):
-            builder.add(header + payload)
-            for packet in packet_filter.feed(sequence, batch.stamp, batch.key, payload):
-                self.count.filter_packets += 1
-                self.count.filter_bytes += len(packet) - HEADER_BYTES
-                self._pacer.take(len(packet) + WIRE_OVERHEAD_BYTES)
-                builder.add(packet)
 
     def _send_again(self, now: float, builder: RunBuilder) -> None:
         limit = self._pacer.available(now)
@@ -369,7 +335,8 @@ class Sender:
         counts = self.count
         for batch, number in self.repair.due(now, limit):
             if batch.expires_at <= now:
-                self._request_drop(batch.message, batch.first, batch.end)
+                self._drop(batch, max(self.acknowledged, batch.first))
+                self.drops.add(batch.message, batch.first, batch.end)
                 continue
             packet = batch.packet(number, self._destination)
             size = len(packet) - HEADER_BYTES
@@ -380,15 +347,26 @@ class Sender:
             self._pacer.take(size + WIRE_OVERHEAD_BYTES)
             builder.add(packet)
 
+    def news(self) -> Sequence[SendDropped | SendRoom]:
+        """What is to be told since the last time."""
+        dropped = self.count.dropped
+        if dropped == self._told and not self.wanted:
+            return ()
+        news: list[SendDropped | SendRoom] = []
+        if dropped != self._told:
+            news.append(SendDropped(dropped - self._told))
+            self._told = dropped
+        if self.wanted and self.room() >= self.wanted:
+            self.wanted = 0
+            news.append(SendRoom())
+        return news
+
     # -- time --------------------------------------------------------------------------------
 
     def _age(self, now: float) -> None:
         """Give up what is too old, forget what nobody can want."""
         buffer = self.buffer
         batch = buffer.oldest
-        while batch is not None and batch.expires_at <= now and batch.end > self.acknowledged:
-            self._give_up(batch, now)
-            batch = buffer.oldest
         if not self._latency:
             return
         kept = now - self._latency - KEEP_MARGIN
@@ -419,11 +397,21 @@ class Sender:
             self.count.rest(now)
 
     def _drop(self, batch: SendBatch, start: int) -> None:
-        """Packets of a batch from `start` on: a peer that waits for a message shall not."""
-        self.count.dropped += batch.end - start
-        self.count.dropped_bytes += sum(map(len, batch.payloads[start - batch.first :]))
-        if batch.is_split:
-            self._request_drop(batch.message, batch.first, batch.end)
+        """Count the packets of a batch from `start` on, once."""
+        if not batch.is_dropped:
+            batch.is_dropped = True
+            self.count.dropped += batch.end - start
+            self.count.dropped_bytes += sum(map(len, batch.payloads[start - batch.first :]))
+
+    def _pass_over(self, batch: SendBatch) -> None:
+        """The next message to be sent is too old. If nothing of it was sent it leaves no hole; else
+        the peer asks for what is missing once it gets more, and is told not to wait for it."""
+        buffer = self.buffer
+        self._drop(batch, max(self.acknowledged, batch.first))
+        if buffer.unsent == batch.first:
+            buffer.remove(batch)
+        else:
+            buffer.unsent = batch.end
 
     def _window_room(self, now: float) -> int:
         """Packets that the windows let go. One may try a window that was closed long ago: by its
@@ -440,11 +428,17 @@ class Sender:
         if batch is None:
             return NEVER
         silent_at = self._silence.get_timer(self.acknowledged, buffer.unsent)
-        at = min(silent_at, self.repair.get_timer(now), batch.expires_at)
-        if self._latency and self.acknowledged < buffer.end:
-            is_kept = batch.end <= self.acknowledged
-            age = self._latency + KEEP_MARGIN if is_kept else self._drop_age
-            at = min(at, batch.sent_at + age + DROP_MARGIN)
+        at = min(silent_at, self.repair.get_timer(now))
+        earliest = batch.sent_at + self._drop_age
+        if self._latency and self.acknowledged < buffer.end and at > earliest:
+            # What is kept before the first missing one may wait, but goes before it.
+            missed = buffer.find(self.acknowledged)
+            if missed is not None:
+                drop_at = missed.sent_at + self._drop_age
+                kept = buffer.find(missed.first - 1)
+                if kept is not None:
+                    drop_at = max(drop_at, kept.sent_at + self._latency + KEEP_MARGIN)
+                at = min(at, drop_at + DROP_MARGIN)
         if buffer.unsent < buffer.end and self._window_room(now) > 0:
             at = min(at, max(self._pacer.ready_at(), now + WAIT))
         return at

@@ -25,16 +25,17 @@ class Statistics:
     values: dict[str, Number]
     reasons: dict[str, int]
     extra: dict[str, object]
+    socket_id: int = 0  # ours
 
     def to_json(self) -> dict[str, object]:
         """All of it: libsrt's names, `reasons`, and histograms, drift and causes under `flux`."""
         return {**self.values, "reasons": dict(self.reasons), "flux": self.extra}
 
-    def to_tool_json(self, socket_id: int, timepoint: str) -> dict[str, object]:
-        """The groups that srt-live-transmit prints."""
+    def to_tool_json(self, timepoint: str) -> dict[str, object]:
+        """The groups that srt-live-transmit prints, of the interval; `timepoint`: of the clock."""
         get = self.values.__getitem__
         return {
-            "sid": socket_id,
+            "sid": self.socket_id,
             "timepoint": timepoint,
             "time": get("msTimeStamp"),
             "window": {
@@ -121,7 +122,7 @@ class Meter:
         for source in counts:
             for reason, number in source.items():
                 joined[reason] = joined.get(reason, 0) + number
-        return Statistics(values, joined, extra_of(parts))
+        return Statistics(values, joined, extra_of(parts), parts.result.socket_id)
 
 
 def totals_of(parts: Parts, now: float) -> dict[str, int]:

@@ -4,7 +4,8 @@
     publish:NAME[:USER:PASSWORD]   read:NAME[:USER:PASSWORD]
     NAME                           read
 
-Behind NAME may stand a query with `token` (or `jwt`), `user` and `pass`: `read:NAME?token=T`.
+Behind NAME may stand a query with `token` (or `jwt`), `user`, `pass` and `start` (gop, key, live:
+where a reader begins): `read:NAME?token=T`. The standard form has `token` and `start`, too.
 A stream id without a colon and with `%3A` in it is read unescaped.
 
 `p` and `pass` hold a password, `token` a token; without them `s`, the session id of the draft,
@@ -23,6 +24,7 @@ STANDARD = "#!::"
 NESTED = "#!:"  # of B.3, which nobody writes
 SHORT_FORMS = {"publish": "publish", "read": "read", "request": "read", "play": "read"}
 PASSWORD_KEYS = ("p", "pass", "password")
+STARTS = ("", "gop", "key", "live")
 MAX_KEYS = 32
 ESCAPED_COLON = re.compile("%3a", re.IGNORECASE)
 
@@ -45,6 +47,7 @@ class StreamRequest:
     token: str = field(default="", repr=False)
     session: str = field(default="", repr=False)
     host: str = ""
+    start: str = ""  # gop, key, live: where to begin to read; empty: as the server likes
 
     @classmethod
     def parse(cls, text: str) -> Self:
@@ -93,6 +96,7 @@ class StreamRequest:
             found.get("token", ""),
             session,
             found.get("h", ""),
+            found.get("start", ""),
         )
 
     @classmethod
@@ -105,6 +109,7 @@ class StreamRequest:
         token: str = "",
         session: str = "",
         host: str = "",
+        start: str = "",
     ) -> Self:
         """With a name as it was written: slashes around it, and a query behind it."""
         name, _, query = text.partition("?")
@@ -116,4 +121,7 @@ class StreamRequest:
             user = user or unquote(fields.get("user", ""))
             password = password or unquote(fields.get("pass", ""))
             token = token or unquote(fields.get("token", fields.get("jwt", "")))
-        return cls(name, action, user, password, token, session, host)
+            start = start or fields.get("start", "")
+        if start not in STARTS:
+            raise WireError("stream-id-malformed", "start")
+        return cls(name, action, user, password, token, session, host, start)

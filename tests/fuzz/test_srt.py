@@ -245,6 +245,7 @@ OPTIONS = {
     "sealed": Options(stream_id="sealed", security=SecurityOptions(SECRET), idle_timeout=2.5),
     "fec": Options(stream_id="fec", filter="fec,cols:10,rows:5", idle_timeout=2.5),
     "file": Options(stream_id="file", mode=Mode.STREAM, idle_timeout=2.5),
+    "message": Options(stream_id="message", mode=Mode.MESSAGE, idle_timeout=2.5),
     "broadcast": Options(stream_id="broadcast", idle_timeout=2.5),
     "backup": Options(stream_id="backup", idle_timeout=2.5),
     "meet": Options(idle_timeout=2.5),
@@ -282,7 +283,8 @@ class Siege:
 
     def speak(self, link: Channel, now: float) -> None:
         del now
-        Talker(self.net, link, rate=100.0, size=200).start(100)
+        # A mutated handshake may have agreed on short packets.
+        Talker(self.net, link, rate=100.0, size=min(200, link.max_payload_bytes)).start(100)
 
     def look(self) -> None:
         """Call where nobody is connected."""

@@ -66,6 +66,11 @@ def last_report(path: Path) -> dict[str, Any]:
     return found
 
 
+def shape(report: dict[str, Any]) -> dict[str, list[str]]:
+    """The names of a report, in order."""
+    return {name: list(each) if isinstance(each, dict) else [] for name, each in report.items()}
+
+
 def link_of(handler: Collector) -> Callable[[], bool]:
     return lambda: handler.link is not None
 
@@ -99,6 +104,7 @@ async def test_we_receive(tmp_path: Path) -> None:
             ours = statistics(handler)
             report = await asyncio.to_thread(last_report, tmp_path / "stats")
     endpoint.close()
+    assert shape(ours.to_tool_json("")) == shape(report)
     theirs, values = report["send"], ours.values
     assert set(numbers(handler.payloads)) >= set(range(COUNT - 1))
     # The tool reports before the last packets, which lose nothing any more.

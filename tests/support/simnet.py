@@ -20,7 +20,7 @@ MAX_SPIN = 1000  # times that one node may want its timer at one instant
 class Machine(Protocol):
     """What a node is driven by."""
 
-    def receive_datagrams(self, datagrams: Sequence[bytes], address: Address, now: float) -> None:
+    def receive_datagrams(self, datagrams: Sequence[bytes], address: Address, now: float) -> object:
         """Datagrams of one sender, in order."""
 
     def handle_timer(self, now: float) -> None:

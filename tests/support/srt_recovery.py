@@ -38,12 +38,17 @@ class Outcome:
     overhead: float
 
 
-def transfer(case: Case, packets: int, seed: int) -> Pair:
-    """One run: 10 Mbit/s, losses towards the receiver only."""
+def pair_of(case: Case, seed: int) -> Pair:
+    """Two ends of such a path, with losses towards the receiver only."""
     delay = case.rtt_ms / 2000
     repair = RepairOptions(doubles_last_chance=case.doubles)
     options = Options(receive_latency_ms=LATENCY_MS, repair=repair)
-    pair = Pair(Link(delay=delay, loss=case.loss), Link(delay=delay), seed=seed, options=options)
+    return Pair(Link(delay=delay, loss=case.loss), Link(delay=delay), seed=seed, options=options)
+
+
+def transfer(case: Case, packets: int, seed: int) -> Pair:
+    """One run: 10 Mbit/s."""
+    pair = pair_of(case, seed)
     pair.transfer(packets)
     return pair
 

@@ -10,11 +10,12 @@ from random import Random
 from protocols.srt.caller import Caller
 from protocols.srt.events import ConnectionRequested, DataReceived, KeyNeeded
 from protocols.srt.handshake import draw_socket_id
-from protocols.srt.link import Channel, Link, LinkHandler, Timed
+from protocols.srt.link import Channel, Link, LinkHandler
 from protocols.srt.options import ListenerOptions, Options
 from protocols.srt.packet import GROUP_ID_FLAG, Address, Run, drop_short
 from protocols.srt.reception import IncomingCall, Reception
 from protocols.srt.rendezvous import Rendezvous
+from protocols.srt.timed import Timed
 from tests.support.simnet import SimNet
 from tests.support.srt_handshake import key_for
 
@@ -154,8 +155,10 @@ class VirtualEndpoint:
             if link is None and not destination:
                 link = self._meeting.get(address)
             if link is not None:
-                link.receive([datagram], address, now)
-                touched[link] = None
+                if link.receive([datagram], address, now):
+                    touched[link] = None
+                else:
+                    link.answer(now)
             elif self.reception is not None:
                 self.reception.receive([datagram], address, now)
                 touched[self.reception] = None

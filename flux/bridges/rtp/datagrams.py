@@ -52,6 +52,7 @@ class DatagramReader:
         "dropped",
         "dropped_before",
         "failed_at",
+        "gate",
         "is_held",
         "is_skipping",
         "owner",
@@ -66,6 +67,7 @@ class DatagramReader:
         self.tracks = tracks  # indexes of those that it wants
         self.backlog: deque[Run] = deque()
         self.backlog_packets = 0
+        self.gate: Callable[[], bool] | None = None  # whether it takes more of its backlog now
         self.waiting = False  # for a key frame
         self.is_skipping = False  # it waits since its line could not carry more
         self.is_held = False  # and cannot yet, so that no key frame is of use
@@ -79,7 +81,7 @@ class DatagramReader:
     def send(self, run: Run) -> bool:
         """Send one run, or count it as dropped."""
         if self.target.send(run):
-            self.sent_bytes += len(run.data)
+            self.sent_bytes += run.size_bytes
             return True
         self.dropped += run.count
         return False
@@ -103,13 +105,15 @@ class DatagramFanout:
         on_fault: Callable[[DatagramReader, bool], None] | None = None,
         *,
         pace_packets: int = PACE_PACKETS,
+        pace_pause: float = PACE_PAUSE,
     ) -> None:
         """`on_fault(reader, whether it fails now)` hears when sends begin to fail, and end to.
 
-        `pace_packets` go to one reader at once.
+        `pace_packets` go to one reader at once, then it has `pace_pause`.
         """
         self._scheduler = scheduler
         self._pace_packets = pace_packets
+        self._pace_pause = pace_pause
         self._on_fault = on_fault or _nobody
         self._failing: dict[DatagramReader, None] = {}
         self._in_step: dict[DatagramReader, None] = {}
@@ -181,15 +185,18 @@ class DatagramFanout:
                 reader.dropped_before = reader.dropped
 
     def frame(self, track: int, packets: list[bytes], *, key: bool) -> None:
-        """Send the RTP packets of one frame to everybody."""
+        """Send the packets of one frame to everybody."""
+        self.send(track, make_runs(track, packets, self._pace_packets), key=key)
+
+    def send(self, track: int, runs: list[Run], *, key: bool) -> None:
+        """Send runs of one track to everybody."""
         if self._failing:
             self._note_recovery()
-        runs = make_runs(track, packets, self._pace_packets)
         for reader in self._joining:
             if track not in reader.tracks:
                 continue
             if reader.waiting and (not key or reader.is_held):
-                reader.dropped += len(packets) if reader.is_skipping else 0
+                reader.dropped += sum([run.count for run in runs]) if reader.is_skipping else 0
                 continue
             reader.waiting = reader.is_skipping = False
             for run in runs:
@@ -232,7 +239,7 @@ class DatagramFanout:
             self._turn = None
             paced += run.count
             if self._queue and paced + self._queue[0].count > self._pace_packets:
-                self._scheduler.call_later(PACE_PAUSE, self._send)
+                self._scheduler.call_later(self._pace_pause, self._send)
                 return
         self._is_sending = False
 
@@ -247,6 +254,8 @@ class DatagramFanout:
         until = clock() + SLICE
         for reader in tuple(self._joining):
             sent = 0
+            if reader.gate is not None and reader.backlog and not reader.gate():
+                continue
             while reader.backlog and sent < JOIN_PACKETS:
                 run = reader.backlog.popleft()
                 reader.backlog_packets -= run.count

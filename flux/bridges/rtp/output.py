@@ -19,6 +19,7 @@ from flux.bridges.rtp.packer import (
     RTP_HEADER_BYTES,
     ChannelMap,
     RtpPacker,
+    is_carried,
     rtp_tracks,
     split_frames,
 )
@@ -28,6 +29,7 @@ from media.feed import Feed
 from media.feed_log import Chunk
 from media.feed_reader import START_GOP, START_KEY, FeedReader, Scheduler, Sink, Variant
 from media.frame import Frame
+from media.recoding import choose
 from media.stream import Emit, Stream
 from media.track import Track
 
@@ -64,8 +66,8 @@ class RtpOutput:
         """Raises PeerError `no-playable-track`."""
         self._stream = stream
         self._emit = emit
-        self.tracks = rtp_tracks(stream.tracks, _RANDOM.getrandbits, _counter_of(stream))
-        self._note_dropped(stream.tracks)
+        chosen = stream.choose(self.name, stream.tracks, is_carried)
+        self.tracks = rtp_tracks(chosen, _RANDOM.getrandbits, _counter_of(stream))
         if not self.tracks:
             raise PeerError("no-playable-track", 415, stream.name)
         self._packer = RtpPacker(self.tracks)
@@ -265,13 +267,7 @@ class RtpOutput:
 
     def _is_more(self, tracks: tuple[Track, ...]) -> bool:
         """Whether there is a track that RTP can carry and that has no place here yet."""
-        return len(rtp_tracks(tracks, lambda _bits: 0)) != len(self.tracks)
-
-    def _note_dropped(self, tracks: tuple[Track, ...]) -> None:
-        carried = {track.track for track in self.tracks}
-        for track in tracks:
-            if track not in carried:
-                self._stream.note_dropped_track(self.name, track)
+        return len(choose(tracks, is_carried)) != len(self.tracks)
 
     def _write_fault(self, reader: DatagramReader, is_failing: bool) -> None:
         protocol, name = reader.owner

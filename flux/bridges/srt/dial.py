@@ -49,7 +49,7 @@ def options_of(url: SrtUrl) -> Options:
     latency = number("latency", DEFAULT_LATENCY_MS)
     is_aimd = url.congestion == AIMD
     return Options(
-        mode=Mode.STREAM if url.transfer_type == FILE else Mode.LIVE,
+        mode=mode_of(url),
         congestion="" if is_aimd else url.congestion,
         control=Control.AIMD if is_aimd else Control.BY_NAME,
         linger=number("linger", 180),
@@ -75,6 +75,13 @@ def options_of(url: SrtUrl) -> Options:
         ),
         repair=RepairOptions(reorder_max_packets=number("lossmaxttl", 0)),
     )
+
+
+def mode_of(url: SrtUrl) -> Mode:
+    """What the connection carries; `messageapi` means what it does in other programs."""
+    if url.transfer_type != FILE:
+        return Mode.LIVE
+    return Mode.MESSAGE if url.number("messageapi") else Mode.STREAM
 
 
 async def dial(url: SrtUrl, receive_buffer_bytes: int, take: Taker) -> Endpoint:

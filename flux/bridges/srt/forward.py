@@ -17,7 +17,7 @@ from flux.bridges.srt.sessions import SrtSessions
 from flux.core.forward import FAILED, RUNNING, ForwardFigures, OnState
 from flux.core.scheduler import LoopScheduler
 from media.feed_reader import START_GOP
-from media.stream import State, Stream
+from media.stream import Stream
 from protocols.srt.endpoint import Endpoint
 from protocols.srt.link import Channel, LinkHandler
 
@@ -122,11 +122,11 @@ class SrtForward(LinkHandler):
         if self.is_over or stream is None:
             return
         try:
-            if stream.state is not State.READY:
+            if not stream.is_open:
                 raise PeerError(stream.reason or "source-lost")
             self._lines[link] = _Line(self, link, stream)
         except PeerError as error:
-            if self._url.mode == LISTENER and stream.state is State.READY:
+            if self._url.mode == LISTENER and stream.is_open:
                 link.close(error.reason, now)  # of this caller's packets, not of the stream
             else:
                 self._fail(error.reason)
@@ -153,7 +153,7 @@ class SrtForward(LinkHandler):
     def line_ended(self, link: Channel, reason: str) -> None:
         """Nothing more is sent over a link: of many callers only this one goes."""
         stream = self._stream
-        is_ready = stream is not None and stream.state is State.READY
+        is_ready = stream is not None and stream.is_open
         if self._url.mode == LISTENER and is_ready:
             link.close(reason, time.monotonic())
         else:

@@ -2,12 +2,13 @@
 
 A datagram holds seven transport packets. The packets of an access unit leave together with what
 came before them, sound mostly, so that a reader costs one call of the system for each picture; what
-has no picture to wait for leaves after `WINDOW`. A joiner begins with PAT and PMT, then the newest
-key frame while that is near, else the next one. How datagrams are spread over time is
-`flux.bridges.rtp.datagrams`' business.
+has no picture to wait for leaves after `WINDOW`. A joiner begins with PAT and PMT, then all from
+the newest key frame on, as fast as its line confirms it (`sender`). How datagrams are spread over
+time is `flux.bridges.rtp.datagrams`' business.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from struct import Struct
 
 from flux.base.errors import PeerError
 from flux.bridges.rtp.datagrams import (
@@ -16,21 +17,28 @@ from flux.bridges.rtp.datagrams import (
     DatagramReader,
     DatagramTarget,
 )
-from flux.net.udp_send import Run, make_runs
+from flux.net.udp_send import Run
 from media.feed_reader import START_GOP, START_LIVE, Scheduler
 from media.frame import Frame
 from media.mpegts.format import TsFormat, carries_track
 from media.stream import Stream
 from media.track import Kind, Track
+from protocols.srt.payloads import Payloads
 
 OUTPUT = "srt"  # key in `Stream.outputs`
 PACKET_BYTES = 7 * 188  # of a datagram: what libsrt takes by default
 WINDOW = 0.04  # seconds that sound may wait for a picture
-PACE_PACKETS = 48  # to one reader, then a pause: what one call of the system takes
+RUN_PACKETS = 48  # what one call of the system takes
+# To one reader, then a pause: receivers of SRT have twice the usual buffer, as they ask for more
+# than they get. Waking up for the next ones costs as much as sending them.
+PACE_PACKETS = 2 * RUN_PACKETS
+PACE_PAUSE = 0.003  # seconds
 MAX_PENDING = 32 * PACKET_BYTES
-START_SPAN = 2.0  # seconds of media that a reader may begin with
-START_BYTES = 4 << 20
+MIN_SPAN = 0.5  # seconds of media, less tell nothing of its rate
 WHOLE = frozenset({0})  # the one track of a run: the program
+
+# All datagrams of a run in one step: by how many they are.
+_CUTTERS = tuple(Struct(f"{PACKET_BYTES}s" * count).unpack_from for count in range(RUN_PACKETS + 1))
 
 Closer = Callable[[str], None]  # hears the reason
 
@@ -50,26 +58,23 @@ class SrtOutput:
         if not carried:
             raise PeerError("no-playable-track", 415, stream.name)
         self._format = TsFormat(carried)
-        self._fanout = DatagramFanout(scheduler, pace_packets=PACE_PACKETS)
+        self._fanout = DatagramFanout(scheduler, pace_packets=PACE_PACKETS, pace_pause=PACE_PAUSE)
         self._closers: dict[DatagramReader, Closer] = {}
         self._pending: list[bytes] = []
         self._pending_bytes = 0
         self._is_key = False  # the pending bytes begin with a key frame
         self._is_flush_due = False
-        self._start: list[bytes] = []  # from the newest key frame on, while that is near
+        self._time = self._key_time = 0.0  # of the newest frame, and key frame, in seconds
+        self._start: list[Run] = []  # from the newest key frame on, within the limits of the GOP
         self._start_bytes = 0
         self._start_time: float | None = None
-        self._run: Run | None = None
-        self._payloads: list[bytes] = []
         self._closed = False
         for frame in stream.gop.frames():
-            self._encode(frame)
-
-    def payloads_of(self, run: Run) -> list[bytes]:
-        """The datagrams of a run; the same objects for every reader that it goes to."""
-        if run is not self._run:
-            self._run, self._payloads = run, run.datagrams()
-        return self._payloads
+            if frame.track in self._tracks:
+                self._encode(frame)
+                if frame.track.kind is Kind.VIDEO:
+                    self._flush()
+        self._flush()
 
     # -- for the stream ----------------------------------------------------------------------
 
@@ -78,19 +83,20 @@ class SrtOutput:
         """Bytes kept for joiners."""
         return self._start_bytes
 
+    @property
+    def packet_rate(self) -> float:
+        """Datagrams per second since the newest key frame; 0: not known."""
+        if self._start_time is None:
+            return 0.0
+        span = max(self._time - self._start_time, MIN_SPAN)
+        return self._start_bytes / PACKET_BYTES / span
+
     def frame(self, frame: Frame) -> None:
         """Send one frame of the stream to everybody."""
         if self._closed or frame.track not in self._tracks:
             return
-        is_start = self._is_start(frame)
-        if is_start:
-            self._flush()  # who waits for a key frame begins with a datagram of its own
-            self._is_key = True
-        data = self._encode(frame)
-        if not data:
+        if not self._encode(frame):
             return
-        self._pending.append(data)
-        self._pending_bytes += len(data)
         if frame.track.kind is Kind.VIDEO or self._pending_bytes >= MAX_PENDING:
             self._flush()
         elif not self._is_flush_due:
@@ -124,11 +130,11 @@ class SrtOutput:
         """Add a reader; `start` is gop, key or live."""
         self._flush()
         reader = DatagramReader(target, WHOLE)
-        first = b"".join(self._start) if start == START_GOP else b""  # tables go before a key
+        first = self._start if start == START_GOP else []  # tables go before a key
         is_waiting = not first and start != START_LIVE and self._has_video
         if not first and not is_waiting:
-            first = self._format.header()
-        runs = make_runs(0, split(first), JOIN_PACKETS)
+            first = runs_of([self._format.header()])
+        runs = [part for run in first for part in parts_of(run, JOIN_PACKETS)]
         self._fanout.attach(reader, runs, waiting=is_waiting)
         self._closers[reader] = on_closed
         return reader
@@ -148,10 +154,7 @@ class SrtOutput:
     # -- inside ------------------------------------------------------------------------------
 
     def _choose(self, tracks: tuple[Track, ...]) -> tuple[Track, ...]:
-        carried = tuple(track for track in tracks if carries_track(track))
-        for track in tracks:
-            if track not in carried:
-                self._stream.note_dropped_track(self.name, track)
+        carried = self._stream.choose(self.name, tracks, carries_track)
         self._tracks = frozenset(carried)
         self._has_video = any(track.kind is Kind.VIDEO for track in carried)
         return carried
@@ -167,30 +170,69 @@ class SrtOutput:
     def _flush(self) -> None:
         if not self._pending or self._closed:
             return
-        data = b"".join(self._pending)
+        runs = runs_of(self._pending)
         is_key, self._is_key = self._is_key, False
         self._pending, self._pending_bytes = [], 0
-        self._fanout.frame(0, split(data), key=is_key)
+        if is_key:
+            self._start, self._start_bytes, self._start_time = [], 0, self._key_time
+        if self._start_time is not None:
+            self._start += runs
+            self._start_bytes += sum([run.size_bytes for run in runs])
+            limits = self._stream.options.gop
+            is_far = self._time - self._start_time > limits.seconds
+            if is_far or self._start_bytes > limits.size_bytes:
+                self._start, self._start_bytes, self._start_time = [], 0, None
+        self._fanout.send(0, runs, key=is_key)
 
-    def _encode(self, frame: Frame) -> bytes:
-        if frame.track not in self._tracks:
-            return b""
-        data = self._format.encode(frame)
+    def _encode(self, frame: Frame) -> bool:
+        """Put a frame's packets behind those that wait; whether there are any."""
         time = frame.dts / frame.track.clock_rate
         if self._is_start(frame):
-            self._start, self._start_bytes, self._start_time = [], 0, time
-        if self._start_time is None:
-            return data
-        self._start.append(data)
-        self._start_bytes += len(data)
-        if time - self._start_time > START_SPAN or self._start_bytes > START_BYTES:
-            self._start, self._start_bytes, self._start_time = [], 0, None
-        return data
+            self._flush()  # who waits for a key frame begins with a datagram of its own
+            self._is_key, self._key_time = True, time
+        data = self._format.encode(frame)
+        if not data:
+            return False
+        self._time = time
+        self._pending.append(data)
+        self._pending_bytes += len(data)
+        return True
 
 
-def split(data: bytes, size: int = PACKET_BYTES) -> list[bytes]:
-    """Datagrams of `size` bytes, seven packets if nothing is said, the last one of what is left."""
+def split(data: bytes, size: int) -> list[bytes]:
+    """Datagrams of `size` bytes, the last one of what is left."""
     return [data[at : at + size] for at in range(0, len(data), size)]
+
+
+def runs_of(chunks: Sequence[bytes]) -> list[Run]:
+    """Runs of datagrams, seven packets each; readers get their very payloads."""
+    *before, last = chunks
+    first: tuple[bytes, ...] = ()
+    at = 0
+    if before:  # sound, mostly: it fills up with the begin of a picture, which is not copied
+        size = sum(map(len, before))
+        at = -size % PACKET_BYTES
+        first = tuple(split(b"".join((*before, last[:at])), PACKET_BYTES))
+    runs: list[Run] = []
+    while first or at < len(last):
+        some, first = first[:RUN_PACKETS], first[RUN_PACKETS:]
+        count = min(RUN_PACKETS - len(some), max(len(last) - at, 0) // PACKET_BYTES)
+        if count:
+            some += _CUTTERS[count](last, at)
+            at += count * PACKET_BYTES
+        if len(some) < RUN_PACKETS and at < len(last):
+            some += (last[at:],)
+            at = len(last)
+        payloads = Payloads(some)
+        runs.append(Run.of(0, payloads, payloads.size_bytes))
+    return runs
+
+
+def parts_of(run: Run, most: int) -> list[Run]:
+    """The same payloads in runs of at most so many."""
+    payloads = run.datagrams()
+    parts = [Payloads(payloads[at : at + most]) for at in range(0, len(payloads), most)]
+    return [Run.of(0, part, part.size_bytes) for part in parts]
 
 
 def srt_output_of(stream: Stream, scheduler: Scheduler) -> SrtOutput:

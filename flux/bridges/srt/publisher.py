@@ -14,9 +14,10 @@ from media.publisher import Publisher
 from media.router import Router
 from media.track import TrackDescription
 from protocols.srt.events import DataReceived
-from protocols.srt.link import Channel, LinkHandler
-from protocols.srt.options import Mode
+from protocols.srt.link import Channel, Link, LinkHandler
+from protocols.srt.options import LEISURE, Mode
 
+UNSEEN = 0.090  # seconds that media may lie while nobody takes them
 PACKETS = 7  # transport packets of a datagram that is missing: as many as most have
 
 
@@ -46,6 +47,7 @@ class SrtPublisher(LinkHandler):
         self._on_over = on_over
         self._on_playing = on_playing
         self._receiver: TsReceiver | None = None
+        self._publisher: Publisher | None = None  # of the last run
         self._session = ""
         self._heard_at = 0.0
         self._timer = DeadlineTimer(asyncio.get_running_loop(), self._on_due)
@@ -73,10 +75,12 @@ class SrtPublisher(LinkHandler):
             self.lost += event.lost
             receiver.dropped("srt-packet-lost", event.lost)
             receiver.gap(event.lost * PACKETS, now)
-        if link.result is not None and link.result.mode == Mode.STREAM:
+        if link.result is not None and link.result.mode != Mode.LIVE:
             receiver.receive(b"".join(event.payloads), now)
         else:
             receiver.receive_datagrams(event.payloads, now)
+        if isinstance(link, Link) and self._publisher is not None:
+            link.leisure = LEISURE if self._publisher.stream.outputs else UNSEEN
         if not self._is_over:
             self._arm(now)
 
@@ -103,6 +107,7 @@ class SrtPublisher(LinkHandler):
     ) -> Publisher:
         """Begin a run that says who publishes it; raises `PeerError`."""
         publisher = self._router.publish(name, descriptions, now=now, origin=origin)
+        self._publisher = publisher
         link = self.link
         if link is not None:
             publisher.address = host_of(link.peer)
@@ -143,6 +148,7 @@ class SrtPublisher(LinkHandler):
         self._is_over = True
         self._timer.close()
         self._sessions.remove(self._session)
+        self._publisher = None
         receiver, self._receiver = self._receiver, None
         if receiver is not None:
             receiver.close(reason, time.monotonic())

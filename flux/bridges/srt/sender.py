@@ -29,6 +29,11 @@ logger = structlog.get_logger()
 
 LOOK = 0.25  # seconds between two looks at the link
 STALLED = "reader-stalled"
+# A joiner may have so many datagrams unconfirmed, and those of some round trips at so many times
+# the rate of the stream.
+JOIN_WINDOW = 64
+JOIN_SPEED = 2.0
+JOIN_RATE = 400.0  # datagrams per second, where the stream's is not known
 
 
 class SenderOwner(Protocol):
@@ -88,7 +93,9 @@ class SrtSender:
         self._progress: tuple[int, float] | None = None  # while it skips: confirmed, since when
         self._is_checking = False
         self._output: SrtOutput = srt_output_of(stream, scheduler)
+        self._join_rate = self._output.packet_rate or JOIN_RATE
         self._reader: DatagramReader = self._output.attach(self, start, owner.sender_ended)
+        self._reader.gate = self._is_confirmed
 
     @property
     def sent_bytes(self) -> int:
@@ -113,7 +120,7 @@ class SrtSender:
         link = self._link
         now = self._scheduler.now()
         size = link.max_payload_bytes
-        payloads = self._output.payloads_of(run)
+        payloads = run.datagrams()
         if size < PACKET_BYTES:  # a peer with short packets gets cut ones of its own
             payloads = split(run.data, max(size // TS_PACKET_BYTES, 1) * TS_PACKET_BYTES)
         if self._progress is not None:
@@ -132,9 +139,19 @@ class SrtSender:
         """Leave the output; the link stays. Nothing is held by those that this holds any more."""
         self._output.detach(self._reader)
         self._reader.target = NOWHERE
+        self._reader.gate = None
         self._owner = NOBODY
 
     # -- inside ------------------------------------------------------------------------------
+
+    def _is_confirmed(self) -> bool:
+        """Whether what it began with is confirmed so far that more may follow: with what is newer
+        than the last key frame of a long GOP a line gets several times its usual rate."""
+        link = self._link
+        state, rtt = link.state, link.rtt
+        if state is None or rtt is None:
+            return False
+        return state.unconfirmed < JOIN_WINDOW + JOIN_SPEED * self._join_rate * rtt
 
     def _look(self, now: float) -> None:
         """See whether the link carries what it is given."""

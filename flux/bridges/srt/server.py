@@ -24,6 +24,7 @@ from itertools import count
 
 from config.names import check_stream_name
 from flux.base.errors import WireError
+from flux.bridges.srt.banned import BannedCallers
 from flux.bridges.srt.publisher import SrtPublisher
 from flux.bridges.srt.reader import PROTOCOL, SrtReader, code_of
 from flux.bridges.srt.sessions import SrtSessions
@@ -43,9 +44,12 @@ from protocols.srt.options import (
     SecurityOptions,
 )
 from protocols.srt.reception import IncomingCall, group_key
-from protocols.srt.reject import Reject
+from protocols.srt.reject import Reject, slug_of
 from protocols.srt.stream_id import Action, StreamRequest
 
+BANNED = "address-banned"  # the verdict on who failed too often
+IGNORED = "srt-banned"
+WRONG_SECRET = slug_of(Reject.BAD_SECRET)
 MAX_TOLD = 20  # refusals a second that are an event; all of them are counted
 
 
@@ -74,6 +78,7 @@ class SrtBridgeOptions:
     receive_buffer_bytes: int = 4 << 20
     passphrases_of: Callable[[str], Passphrases] = lambda name: Passphrases()
     is_adaptive: Callable[[str], bool] = lambda name: False  # whether readers are paced by AIMD
+    failure_delay: float = 0.0  # how late a wrong passphrase is answered
 
 
 class SrtBridge:
@@ -99,6 +104,7 @@ class SrtBridge:
         # shown yet that he knows the passphrase keeps nobody out.
         self._publishers: dict[str, list[SrtPublisher]] = {}
         self._asking: dict[tuple[int, GroupType, str], SrtReader] = {}  # of groups, by their key
+        self._banned = BannedCallers()
         self._told, self._told_at = 0, 0.0  # refusals, in the second that began then
         self.address: tuple[str, int] = ("", 0)  # as bound
 
@@ -116,6 +122,7 @@ class SrtBridge:
             key_bytes=options.key_bytes,
             is_group_allowed=True,
             max_accepted_per_host=options.connections_per_address or options.max_sessions,
+            wrong_secret_delay=options.failure_delay,
         )
         endpoint.listen(listener, self._called)
         self._endpoint = endpoint
@@ -177,25 +184,39 @@ class SrtBridge:
 
         def decided(verdict: Verdict) -> None:
             if not verdict.allowed:
-                call.reject(code_of(verdict.status))
+                self._turn_away(call, verdict)
             elif call.group is not None:
                 call.join()
             elif is_publish:
-                self._publish(call, wish.name)
+                self._publish(call, access)
             else:
-                self._read(call, wish.name, session)
+                self._read(call, access, wish.start or self.options.start)
 
         self._admission.admit(access, decided)
 
-    def _publish(self, call: IncomingCall, name: str) -> None:
-        router = self._router
+    def _turn_away(self, call: IncomingCall, verdict: Verdict) -> None:
+        """Who is not allowed gets the code; one who is banned and goes on asking gets nothing."""
+        address = host_of(call.request.peer)
+        if verdict.reason == BANNED and not self._banned.is_answered(address, time.monotonic()):
+            call.ignore(IGNORED)
+        else:
+            call.reject(code_of(verdict.status))
+
+    def _failed(self, call: IncomingCall, access: AccessRequest, reason: str) -> None:
+        """A handshake came to nothing; a wrong passphrase is as bad as a wrong password."""
+        self._tell(call, access.stream, reason)
+        if reason == WRONG_SECRET:
+            self._admission.failed(access, reason)
+
+    def _publish(self, call: IncomingCall, access: AccessRequest) -> None:
+        router, name = self._router, access.stream
         if router.find(name) is None and not router.resolve_published(name):
             self._refuse(call, name, "stream-not-found", Reject.NOT_FOUND)
             return
         declared = router.declared(name)
         takes_over = declared is not None and declared.take_over
         comers = self._publishers.get(name, [])
-        is_taken = router.publisher(name) is not None or any(each.link for each in comers)
+        is_taken = router.is_taken(name) or any(each.link for each in comers)
         if is_taken and not takes_over:
             self._refuse(call, name, "name-taken", Reject.CONFLICT)
             return
@@ -203,7 +224,7 @@ class SrtBridge:
         def over(reason: str, code: int) -> None:
             del code
             if publisher.link is None:
-                self._tell(call, name, reason)
+                self._failed(call, access, reason)
             others = [each for each in self._publishers.pop(name, []) if each is not publisher]
             if others:
                 self._publishers[name] = others
@@ -220,7 +241,8 @@ class SrtBridge:
         secret = self.options.passphrases_of(name).publish
         call.accept(self._options(secret, self.options.latency_ms, 0), publisher)
 
-    def _read(self, call: IncomingCall, name: str, session: str) -> None:
+    def _read(self, call: IncomingCall, access: AccessRequest, start: str) -> None:
+        name = access.stream
         if self._router.lookup(name) is None:
             self._refuse(call, name, "stream-not-found", Reject.NOT_FOUND)
             return
@@ -234,14 +256,14 @@ class SrtBridge:
         if self.options.is_adaptive(name):
             options = replace(options, control=Control.AIMD)
         reader = SrtReader(
-            session,
+            access.session,
             name,
             call.request.peer,
             agent_of(call.request.peer_version),
-            self.options.start,
+            start,
             self._emit,
             self.sessions,
-            lambda reason: self._tell(call, name, reason),
+            lambda reason: self._failed(call, access, reason),
         )
         reader.enter(self._router, call, options)
         if call.request.group is not None and reader.is_asking:

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Mapping
+from datetime import UTC, datetime
 
 from protocols.srt.link import Channel
 
@@ -24,10 +25,17 @@ class SrtSessions:
         """It is over; one that is not known does no harm."""
         self._links.pop(session, None)
 
-    def statistics(self, session: str, is_clearing: bool = False) -> Mapping[str, object] | None:
-        """What is measured, under libsrt's names; None: no such session, or not SRT."""
+    def statistics(
+        self, session: str, is_clearing: bool = False, is_tool: bool = False
+    ) -> Mapping[str, object] | None:
+        """What is measured, under libsrt's names; None: no such session, or not SRT.
+
+        `is_tool`: in the form of srt-live-transmit's reports.
+        """
         link = self._links.get(session)
         if link is None:
             return None
         found = link.statistics(time.monotonic(), is_clearing=is_clearing)
-        return None if found is None else found.to_json()
+        if found is None or not is_tool:
+            return None if found is None else found.to_json()
+        return found.to_tool_json(datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%f%z"))

@@ -11,7 +11,7 @@ from flux.bridges.rtp.datagrams import DatagramReader
 from flux.bridges.udp.target import DatagramEndpoint, look_up
 from flux.core.forward import FAILED, RUNNING, ForwardFigures, OnState
 from flux.core.scheduler import LoopScheduler
-from media.stream import State, Stream
+from media.stream import Stream
 
 CHECK_INTERVAL = 1.0  # seconds between two looks at whether anything goes out
 SEND_PATIENCE = 3  # looks in a row with nothing but errors, and the target has failed
@@ -95,7 +95,7 @@ class DatagramForward(ABC):
     async def _open(self, stream: Stream) -> None:
         try:
             family, address = await look_up(self.url)
-            if stream.state is not State.READY:
+            if not stream.is_open:
                 raise PeerError(stream.reason or "source-lost")
             self.endpoint = DatagramEndpoint(
                 self.url, family, address, self._sent, self.receive_reports

@@ -1,8 +1,8 @@
 """A socket of a source, read in turns.
 
 A wake-up of the loop costs more than some packets do. So after a turn that brought something the
-socket rests, unread, for `REST`; what comes meanwhile waits in the kernel, which stamps it. After a
-turn that brought nothing the loop watches the socket again.
+socket rests, unread, for some milliseconds; what comes meanwhile waits in the kernel, which stamps
+it. After a turn that brought nothing the loop watches the socket again.
 """
 
 import asyncio
@@ -12,23 +12,33 @@ from collections.abc import Callable
 from flux.bridges.udp.plan import Senders
 from flux.net.multicast import bind_receiver, is_multicast
 from flux.net.resolve import is_address, resolve
+from flux.net.turns import Turn, Turns
 from flux.net.udp import Address, PeerBatch, SharedUdpSocket
 
 REST = 0.010  # seconds
-BUSY_REST = 0.002  # after a turn that brought a lot, so that the buffer does not overflow
-MANY = 256  # datagrams
+MOST_FULL = 0.25  # share of the buffer that may fill while it rests
+SHORTEST_REST = 0.002
+FULL_TURN = 384  # datagrams, as many as one turn reads: there may be more
 
 OnBatches = Callable[[list[PeerBatch], float], None]
 
 
 class ReceivePort:
-    """Calls `on_batches(batches, now)` with what came in one turn of the loop, until `close`."""
+    """Calls `on_batches(batches, now)` with what came in one turn of the loop, until `close`.
 
-    def __init__(self, sock: SharedUdpSocket, on_batches: OnBatches) -> None:
+    Public: `rest` in seconds, which may be changed.
+    """
+
+    def __init__(self, sock: SharedUdpSocket, on_batches: OnBatches, rest: float = REST) -> None:
+        """`rest` in seconds, if the socket's buffer does not fill sooner."""
         self._sock = sock
         self._on_batches = on_batches
         self._loop = asyncio.get_running_loop()
-        self._resting: asyncio.TimerHandle | None = None
+        self._turns = Turns.of(self._loop)
+        self._resting: Turn | None = None
+        self.rest = rest
+        self._room = max(sock.room, 1)
+        self._read_at = 0.0
         self._is_watched = False
         self._is_open = True
         self._watch()
@@ -75,8 +85,13 @@ class ReceivePort:
         finally:
             if self._is_open:
                 self._unwatch()
-                rest = REST if brought < MANY else BUSY_REST
-                self._resting = self._loop.call_later(rest, self.read)
+                pause, self._read_at = now - self._read_at, now
+                # So long until so much has come that the buffer is in danger.
+                rest = min(self.rest, pause * MOST_FULL * self._room / brought)
+                if brought >= FULL_TURN:
+                    rest = SHORTEST_REST
+                at = now + max(rest, SHORTEST_REST)
+                self._resting = self._turns.call(at, rest / 2, self.read, now)
 
     def _watch(self) -> None:
         if not self._is_watched:
@@ -98,6 +113,7 @@ async def open_port(
     interface: str,
     buffer_bytes: int,
     timeout: float,
+    rest: float = REST,
 ) -> ReceivePort:
     """Bind, and join if `host` is a group; raises `PeerError` as `flux.net.multicast` names them.
 
@@ -108,4 +124,4 @@ async def open_port(
         host = str(address[0])
     included = senders.included if is_multicast(host) else ()
     sock, _ = bind_receiver(host, port, sources=included, interface=interface)
-    return ReceivePort(SharedUdpSocket(sock, buffer_bytes), on_batches)
+    return ReceivePort(SharedUdpSocket(sock, buffer_bytes), on_batches, rest)

@@ -24,6 +24,8 @@ from media.publisher import Publisher
 from media.track import TrackDescription
 from protocols.rtp.packet import payload_bounds
 
+REST = 0.030  # seconds: pictures come whole, so a turn for less than half of one is wasted
+UNSEEN = 0.090  # while nobody takes them
 SYNC = 0x47
 TS_PACKET = 188
 RTP_VERSION = 2
@@ -76,6 +78,7 @@ class TsListener:
             interface=interface,
             buffer_bytes=self._options.receive_buffer_bytes,
             timeout=self._options.lookup_timeout,
+            rest=REST,
         )
         if self._port.is_clamped:
             self._log.warning("udp receive buffer clamped", advice="raise net.core.rmem_max")
@@ -127,11 +130,13 @@ class TsListener:
         if self.ended.done():
             return
         try:
-            for arrived, address, datagrams in batches:
+            for arrived, address, datagrams in merged(batches) if self._rtp is None else batches:
                 self._take(address, datagrams, arrived)
         except Exception:  # a fault of ours must not come back with every packet
             self._log.exception("source fault")
             self._end("internal-error")
+        if self._port is not None and self._publisher is not None:
+            self._port.rest = REST if self._publisher.stream.outputs else UNSEEN
         if not self.ended.done():
             self._arm(now)
 
@@ -196,6 +201,17 @@ class TsListener:
     def _end(self, reason: str) -> None:
         if not self.ended.done():
             self.ended.set_result(reason)
+
+
+def merged(batches: list[PeerBatch]) -> list[PeerBatch]:
+    """One batch for those in a row of the same sender: for media that has clocks of its own."""
+    found: list[PeerBatch] = []
+    for batch in batches:
+        if found and found[-1][1] == batch[1]:
+            found[-1][2].extend(batch[2])
+        else:
+            found.append(batch)
+    return found
 
 
 def is_media(data: bytes) -> bool:

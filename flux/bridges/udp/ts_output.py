@@ -124,10 +124,7 @@ class TsDatagramOutput:
     # -- inside ------------------------------------------------------------------------------
 
     def _choose(self, tracks: tuple[Track, ...]) -> tuple[Track, ...]:
-        carried = tuple(track for track in tracks if carries_track(track))
-        for track in tracks:
-            if track not in carried:
-                self._stream.note_dropped_track(self.name, track)
+        carried = self._stream.choose(self.name, tracks, carries_track)
         self._tracks = frozenset(carried)
         self._has_video = any(track.kind is Kind.VIDEO for track in carried)
         return carried

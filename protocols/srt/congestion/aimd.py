@@ -87,6 +87,7 @@ class AimdControl:
 
         `is_timed`: a queue alone is congestion, since what is late is lost, and not asked for.
         """
+        self.hears_acks = True
         self._is_timed = is_timed
         self._packet_bytes = packet_bytes + WIRE_OVERHEAD_BYTES
         self._max_window = float(max(max_window, MIN_WINDOW))

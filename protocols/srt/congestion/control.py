@@ -24,10 +24,14 @@ class AckSample:
 
 
 class CongestionControl(Protocol):
-    """One connection's. `window` is packets in flight at most; `rate` is for the pacer."""
+    """One connection's. `window` is packets in flight at most; `rate` is for the pacer.
+
+    `hears_acks`: `on_ack` does something.
+    """
 
     window: float
     rate: float
+    hears_acks: bool
 
     def on_input(self, packets: int, size: int, now: float) -> None:
         """The application gave packets, `size` bytes together on the wire."""

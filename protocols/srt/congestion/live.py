@@ -10,10 +10,11 @@ MIN_OVERHEAD, MAX_OVERHEAD = 5, 100  # percent
 class LiveControl:
     """`max_rate` -1: 1 Gbit/s; else that; 0: the input, given or measured, and an overhead."""
 
-    __slots__ = ("_factor", "_options", "input", "rate", "window")
+    __slots__ = ("_factor", "_options", "hears_acks", "input", "rate", "window")
 
     def __init__(self, options: RateOptions) -> None:
         self._options = options
+        self.hears_acks = False
         percent = min(max(options.overhead_percent, MIN_OVERHEAD), MAX_OVERHEAD)
         self._factor = 1 + percent / 100
         self.input = InputRate()

@@ -290,3 +290,46 @@ async def test_turns_are_few_while_nothing_is_missing() -> None:
             await asyncio.sleep(0.001)
         assert count > 200
         assert server.turns - turns < 0.5 / REST * 1.5
+
+
+async def test_acknowledgements_are_worth_no_waking(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Off, a burst to some readers costs two turns and more, and whatever comes wakes the loop."""
+    monkeypatch.setattr("protocols.srt.pace.CALM_AFTER", 0.1)
+    monkeypatch.setattr("protocols.srt.pace.CALLED", 0.1)
+    monkeypatch.setattr("protocols.srt.endpoint.MEASURE_EVERY", 0.1)
+    async with endpoints() as (readers, server):
+        theirs: list[Collector] = []
+        server.listen(ListenerOptions(), letting_in(Options(), theirs))
+        for _ in range(5):
+            readers.call(place(server), Options(), Collector())
+        await until(lambda: sum(each.link is not None for each in theirs) == 5, "connected")
+
+        def burst() -> None:
+            for each in theirs:
+                linked(each).send([packet(number) for number in range(10)], time.monotonic())
+
+        for number in range(12):
+            if number == 5:
+                turns = server.turns
+            burst()
+            await asyncio.sleep(0.040)
+        assert server.turns - turns < 1.5 * 7
+        await until(lambda: all(confirmed(each) == 120 for each in theirs), "all is confirmed")
+        unread = 0
+        with socket.socket(type=socket.SOCK_DGRAM) as stranger:
+            for _ in range(3):
+                await asyncio.sleep(0.040)
+                burst()
+                came = server.datagrams
+                stranger.sendto(bytes(16), place(server))
+                for _ in range(5):
+                    await asyncio.sleep(0)
+                unread += server.datagrams == came
+                await until(lambda came=came: server.datagrams > came, "it is read")  # type: ignore[misc]
+        assert unread
+
+
+def confirmed(handler: Collector) -> int:
+    state = linked(handler).state
+    assert state is not None
+    return state.confirmed

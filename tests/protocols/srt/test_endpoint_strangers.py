@@ -7,11 +7,12 @@ import gc
 import os
 import socket
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from random import Random
 
 import pytest
 
+from protocols.srt.arrivals import Part, parted
 from protocols.srt.endpoint import Endpoint
 from protocols.srt.group_call import Place
 from protocols.srt.link import Channel, Link
@@ -185,15 +186,15 @@ async def test_a_turn_that_fails_is_not_the_last_one(monkeypatch: pytest.MonkeyP
     async with scene() as town:
         times = 0
 
-        def sometimes(data: list[bytes]) -> list[bytes]:
+        def sometimes(data: list[bytes], at: Callable[[int], float]) -> Iterator[Part]:
             nonlocal times
             times += 1
             if times % 2:
                 raise RuntimeError("a fault of ours")
-            return data
+            return parted(data, at)
 
         with monkeypatch.context() as patch:
-            patch.setattr("protocols.srt.endpoint.drop_short", sometimes)
+            patch.setattr("protocols.srt.endpoint.parted", sometimes)
             town.send()
             await until(lambda: times > 3, "turns go on")
         assert faults

@@ -4,10 +4,11 @@ import random
 
 import pytest
 
+from protocols.srt.control import Ack
 from protocols.srt.options import Mode, Options, RateOptions
 from protocols.srt.packet import ControlPacket, ControlType, is_control
 from tests.support.simnet import Link
-from tests.support.srt_pair import Pair
+from tests.support.srt_pair import LISTENER, Pair
 
 CLEAN = Link(delay=0.02)
 LOSSY = Link(delay=0.02, loss=0.05)
@@ -70,7 +71,7 @@ def test_free_of_order_a_message_overtakes() -> None:
 
 
 def test_a_message_whose_time_is_over_is_not_sent() -> None:
-    """The pace is slow, so that the second message waits for longer than it lives."""
+    """The pace is slow, so that the second message waits for longer than it lives: no hole."""
     found = pair(Mode.MESSAGE, rate=RateOptions(max_rate=20_000))
     big, old, young = content(20_000), content(5000, 2), content(5000, 3)
     found.caller.send_message(big, found.net.now)
@@ -82,7 +83,25 @@ def test_a_message_whose_time_is_over_is_not_sent() -> None:
     values = found.caller.statistics(found.net.now).values
     assert values["pktSndDropTotal"] == found.sent.dropped
     theirs = found.listener.statistics(found.net.now).values
-    assert theirs["pktRcvDropTotal"] > 0
+    assert theirs["pktRcvDropTotal"] == theirs["pktRcvLossTotal"] == 0
+
+
+def test_a_message_that_has_begun_is_given_up() -> None:
+    found = pair(Mode.MESSAGE, rate=RateOptions(max_rate=20_000))
+    old, young = content(40_000), content(5000, 3)
+    found.caller.send_message(old, found.net.now, lifetime=0.3)
+    found.caller.send_message(young, found.net.now)
+    found.run(3.0)
+    assert found.received.payloads == [young]
+    ours = found.caller.statistics(found.net.now).values
+    theirs = found.listener.statistics(found.net.now).values
+    sent = ours["pktSentUniqueTotal"] - 4
+    assert 10 < sent < 20, "of 28"
+    assert theirs["pktRcvDropTotal"] == 28 - sent
+    assert 28 - sent <= found.sent.dropped < 28
+    found.caller.close(found.net.now)
+    found.run(0.5)
+    assert found.sent.closed is not None, "nothing of it is waited for"
 
 
 def test_a_drop_request_that_is_lost_is_told_again() -> None:
@@ -100,8 +119,8 @@ def test_a_drop_request_that_is_lost_is_told_again() -> None:
         return True
 
     found.there.tap = tap
-    messages = [content(20_000), content(5000, 2), content(5000, 3)]
-    for message, lifetime in zip(messages, (None, 0.3, None), strict=True):
+    messages = [content(5000), content(40_000, 2), content(5000, 3)]
+    for message, lifetime in zip(messages, (None, 0.5, None), strict=True):
         found.caller.send_message(message, found.net.now, lifetime=lifetime)
     found.run(8.0)
     assert lost == 1
@@ -262,3 +281,34 @@ def test_a_repair_that_is_lost_is_sent_again_unasked() -> None:
     assert copies == 3
     assert found.net.now - began < 1.0
     assert found.caller.statistics(found.net.now).extra["timeouts"] == 0
+
+
+@pytest.mark.parametrize("mode", [Mode.STREAM, Mode.MESSAGE])
+@pytest.mark.parametrize("seconds", [0.03, 0.1, 0.3])
+def test_one_forged_acknowledgement_of_all_costs_nothing(mode: Mode, seconds: float) -> None:
+    """Off (what is acknowledged is forgotten at once) packets that were lost are gone for good."""
+    link = Link(delay=0.02, loss=0.10, rate=1_000_000, queue=100_000)
+    found = pair(mode, link, CLEAN)
+    pieces = [content(7280, each) for each in range(60)]
+    newest = 0
+
+    def tap(datagram: bytes, now: float) -> bool:
+        nonlocal newest
+        del now
+        if not is_control(datagram):
+            newest = max(newest, int.from_bytes(datagram[:4], "big"))
+        return True
+
+    def forge(now: float) -> None:
+        ack = Ack(77, newest + 1, 40_000, 5000, 8000).to_packet(0, found.caller.socket_id)
+        found.caller.receive_datagrams([ack.serialize()], LISTENER, now)
+
+    found.there.tap = tap
+    found.net.at(found.net.now + seconds, forge)
+    assert found.caller.send(pieces, found.net.now) == len(pieces)
+    found.caller.close(found.net.now)
+    found.run(9.0)
+    assert b"".join(found.received.payloads) == b"".join(pieces)
+    assert found.sent.closed is not None and found.sent.closed.reason == "srt-closed"
+    reasons = found.caller.statistics(found.net.now).reasons
+    assert reasons["ack-contradicted"] == 1

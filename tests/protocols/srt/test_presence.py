@@ -8,6 +8,7 @@ from protocols.srt.presence import (
     ENDING_TIME,
     MAX_UNREACHABLE,
     MIN_SIGNS,
+    SETTLING,
     Phase,
     Presence,
 )
@@ -85,9 +86,15 @@ def test_lingering(presence: Presence) -> None:
     assert end_of(presence) == ("srt-closed", False)
 
 
-def test_lingering_ends_when_all_is_there(presence: Presence) -> None:
+def test_lingering_ends_some_moments_after_all_is_there(presence: Presence) -> None:
+    """Off (at once) a reader that is just reading may lose it, see `SETTLING`."""
     presence.linger(101.0)
-    presence.look(True, True, 101.0)
+    presence.sent_at = 101.4
+    presence.look(True, True, 101.5)
+    assert presence.get_timer(101.5) == pytest.approx(101.5 + SETTLING)
+    presence.look(True, True, 101.5 + 0.9 * SETTLING)
+    assert end_of(presence) is None
+    presence.look(True, True, 101.5 + SETTLING)
     assert end_of(presence) == ("srt-closed", False)
 
 

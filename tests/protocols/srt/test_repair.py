@@ -4,7 +4,8 @@ from dataclasses import dataclass, field
 
 from pytest import approx
 
-from protocols.srt.repair import DOUBLE_DELAY, LAST_MARGIN, MIN_DEPTH, PERIODIC_SIGNS, RepairQueue
+from protocols.srt.repair import DOUBLE_DELAY, LAST_MARGIN, PERIODIC_SIGNS, RepairQueue
+from protocols.srt.repair_budget import MIN_DEPTH
 from protocols.srt.rtt import RttEstimator
 from protocols.srt.send_buffer import SendBuffer
 from protocols.srt.send_count import SendCount
@@ -136,7 +137,7 @@ def test_the_budget_grows_where_losses_are_all_there_is() -> None:
     bench = Bench(packets=2000, drops_late=False)
     for _ in range(40):
         bench.count.unique += 1000
-        bench.count.lost += 300
+        bench.queue.budget.lost += 300
         bench.queue.update(1_250_000.0, 0.0)
     sent = sent_in(bench, 8.0)
     assert sent * WIRE > 8.0 * 1_250_000 * 0.28

@@ -134,3 +134,26 @@ def test_it_is_like_a_plain_list(steps: list[int]) -> None:
         held = {each for batch in model for each in batch}
         assert len(buffer) == len(held) == buffer.bytes
         assert all((buffer.find(each) is not None) == (each in held) for each in range(5, 60))
+
+
+def test_what_is_taken_out_leaves_no_hole() -> None:
+    buffer = SendBuffer(100)
+    fill(buffer, 3, 4, 2, 5)
+    buffer.unsent = 103
+    batch = buffer.find(103)
+    assert batch is not None
+    buffer.remove(batch)
+    assert (buffer.first, buffer.unsent, buffer.end, buffer.bytes) == (100, 103, 110, 30)
+    later = buffer.find(103)
+    assert later is not None and later.payloads == [b"2-0", b"2-1"]
+    assert (later.first, later.end, later.message) == (103, 105, 8)
+    last = buffer.find(109)
+    assert last is not None and (last.first, last.end) == (105, 110)
+    assert buffer.find(110) is None
+    for each in (last, later):
+        buffer.remove(each)
+    assert (buffer.unsent, buffer.end) == (103, 103)
+    buffer.pop()
+    alone = buffer.append([b"x"], 9.0, 9)
+    buffer.remove(alone)
+    assert buffer.is_empty and (buffer.first, buffer.unsent, buffer.end) == (103, 103, 103)

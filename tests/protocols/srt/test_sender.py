@@ -214,7 +214,7 @@ def test_a_nak_of_what_is_gone_is_answered_with_a_drop_request() -> None:
     bench.give(5)
     bench.fill()
     bench.nak((FIRST + 7, FIRST + 11))
-    assert bench.sender.drops == [(0, FIRST + 7, FIRST + 9)]
+    assert bench.sender.drops.take() == [(0, FIRST + 7, FIRST + 9)]
     assert bench.numbers() == [-1010, -1011]
 
 
@@ -387,6 +387,6 @@ def test_whatever_the_peer_says_it_stays_sane(steps: Sequence[tuple[str, object]
         assert buffer.first <= buffer.unsent <= buffer.end == FIRST + given_count
         assert sender.acknowledged <= buffer.unsent
         assert len(buffer) <= 200 and len(sender.drops) <= 16
-        sender.drops.clear()
+        sender.drops.take()
         assert bench.timer() >= 0
     assert {each.sequence for each in bench.sent} <= set(range(FIRST, FIRST + given_count))

@@ -330,8 +330,9 @@ def test_drift_and_lateness() -> None:
 def test_the_groups_of_the_tool() -> None:
     pair = Pair(CLEAN)
     pair.transfer(100)
-    found = pair.caller.statistics(pair.net.now).to_tool_json(7, "now")
+    found = pair.caller.statistics(pair.net.now).to_tool_json("now")
     assert list(found) == ["sid", "timepoint", "time", "window", "link", "send", "recv"]
+    assert (found["sid"], found["timepoint"]) == (pair.caller.socket_id, "now")
     send, receive = found["send"], found["recv"]
     assert isinstance(send, dict) and isinstance(receive, dict)
     assert list(send) == list(TOOL_SEND) and list(receive) == list(TOOL_RECEIVE)

@@ -98,3 +98,20 @@ def test_any_text_is_read_or_refused(text: str) -> None:
 def test_secrets_are_not_shown() -> None:
     shown = repr(StreamRequest.parse("#!::r=cam,u=bob,s=sesame,token=opal"))
     assert "sesame" not in shown and "opal" not in shown
+
+
+@pytest.mark.parametrize("start", ["gop", "key", "live"])
+def test_where_to_begin(start: str) -> None:
+    for text in (
+        f"read:cam?start={start}",
+        f"cam?token=t&start={start}",
+        f"#!::r=cam,start={start}",
+    ):
+        assert StreamRequest.parse(text).start == start
+    assert StreamRequest.parse("read:cam").start == ""
+
+
+@pytest.mark.parametrize("text", ["read:cam?start=now", "#!::r=cam,start=GOP"])
+def test_no_other_beginning(text: str) -> None:
+    with pytest.raises(WireError, match="stream-id-malformed"):
+        StreamRequest.parse(text)

@@ -1,14 +1,24 @@
 """What SRT readers get, in virtual time: made once, whole packets, tables first, few sends."""
 
-from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from flux.base.errors import PeerError
-from flux.bridges.srt.output import OUTPUT, WINDOW, SrtOutput, srt_output_of
+from flux.bridges.srt.output import (
+    OUTPUT,
+    RUN_PACKETS,
+    WINDOW,
+    SrtOutput,
+    runs_of,
+    srt_output_of,
+)
 from flux.net.udp_send import Run
 from media.feed_reader import START_GOP, START_KEY, START_LIVE
 from media.frame import Frame
+from media.gop import GopLimits
 from media.stream import State, Stream, StreamOptions
 from media.track import Kind
 from tests.support import clips, frames, ts_check
@@ -20,15 +30,14 @@ PACKET, SEVEN = 188, 1316
 class Receiver:
     """A target that keeps its datagrams; satisfies `flux.bridges.rtp.datagrams.DatagramTarget`."""
 
-    def __init__(self, payloads_of: Callable[[Run], list[bytes]]) -> None:
-        self.payloads_of = payloads_of
+    def __init__(self) -> None:
         self.runs: list[Run] = []
         self.datagrams: list[bytes] = []
         self.ended = ""
 
     def send(self, run: Run) -> bool:
         self.runs.append(run)
-        self.datagrams += self.payloads_of(run)
+        self.datagrams += run.datagrams()
         return True
 
     def send_rtcp(self, track_index: int, data: bytes) -> None:
@@ -54,7 +63,7 @@ class Stage:
 
     def attach(self, start: str = START_GOP) -> tuple[SrtOutput, Receiver]:
         output = srt_output_of(self.stream, self.scheduler)
-        receiver = Receiver(output.payloads_of)
+        receiver = Receiver()
         output.attach(receiver, start, receiver.end)
         self.scheduler.run(0.01)
         return output, receiver
@@ -155,10 +164,37 @@ def test_payloads_are_shared_by_all_readers() -> None:
     assert ours and all(a is b for a, b in zip(ours, theirs, strict=True))
 
 
+def test_a_joiner_gets_the_very_payloads_that_the_others_got() -> None:
+    """Off, the output would keep a second copy, and cut it for each joiner."""
+    stage = Stage()
+    output, first = stage.attach(START_LIVE)
+    at = first_key(stage.clip)
+    stage.play(output, stage.clip[: at + 20])
+    _, second = stage.attach()
+    stage.scheduler.run(0.5)
+    assert len(second.datagrams) > 20
+    known = set(map(id, first.datagrams))
+    assert all(id(datagram) in known for datagram in second.datagrams)
+    assert output.size_bytes == len(second.data)
+
+
+@given(st.lists(st.integers(1, 20).map(lambda n: n * PACKET), max_size=3), st.integers(1, 1500))
+def test_runs_hold_what_they_are_made_of(before: list[int], packets: int) -> None:
+    chunks = [bytes([number]) * size for number, size in enumerate([*before, packets * PACKET])]
+    runs = runs_of(chunks)
+    datagrams = [datagram for run in runs for datagram in run.datagrams()]
+    assert b"".join(datagrams) == b"".join(run.data for run in runs) == b"".join(chunks)
+    assert {len(datagram) for datagram in datagrams[:-1]} <= {SEVEN}
+    assert 0 < len(datagrams[-1]) <= SEVEN
+    assert all(0 < run.count == len(run.datagrams()) <= RUN_PACKETS for run in runs)
+    assert [run.size_bytes for run in runs] == [len(run.data) for run in runs]
+    assert len(runs) == -(-len(datagrams) // RUN_PACKETS)
+
+
 def test_the_output_ends_with_its_last_reader_and_tells_its_readers() -> None:
     stage = Stage()
     output = srt_output_of(stage.stream, stage.scheduler)
-    receiver = Receiver(output.payloads_of)
+    receiver = Receiver()
     reader = output.attach(receiver, START_GOP, receiver.end)
     output.detach(reader)
     output.detach(reader)
@@ -173,3 +209,38 @@ def test_a_stream_without_anything_for_ts_is_refused() -> None:
     stage.stream.tracks = ()
     with pytest.raises(PeerError, match="no-playable-track"):
         srt_output_of(stage.stream, stage.scheduler)
+
+
+def slow_gop(seconds: float) -> list[Frame]:
+    """Thirty pictures over so many seconds, of which the first is a key frame."""
+    clip = clips.read(clips.PYRAMID)[:30]
+    factor = round(seconds)
+    return [replace(each, dts=each.dts * factor, pts=each.pts * factor) for each in clip]
+
+
+def test_a_joiner_begins_at_a_key_frame_that_is_long_past() -> None:
+    """Off (only near key frames) it would wait for the next one."""
+    stage = Stage()
+    stage.clip = slow_gop(10.0)
+    stage.stream.tracks = clips.tracks_of(stage.clip)
+    output, first = stage.attach()
+    stage.play(output, stage.clip)
+    assert output.size_bytes == len(first.data)
+    _, second = stage.attach()
+    stage.scheduler.run(0.5)
+    assert second.data == first.data
+    span = (stage.clip[-1].dts - stage.clip[0].dts) / stage.clip[0].track.clock_rate
+    assert output.packet_rate == pytest.approx(len(first.data) / SEVEN / span, rel=0.01)
+
+
+def test_what_is_kept_for_joiners_has_the_limits_of_the_gop() -> None:
+    for limits in (GopLimits(seconds=5.0), GopLimits(size_bytes=20_000)):
+        stage = Stage()
+        stage.clip = slow_gop(10.0)
+        stage.stream.options = StreamOptions(gop=limits)
+        stage.stream.tracks = clips.tracks_of(stage.clip)
+        output, _ = stage.attach()
+        stage.play(output, stage.clip)
+        assert output.size_bytes == 0 and output.packet_rate == 0.0
+        _, second = stage.attach()
+        assert second.datagrams == []

@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 import pytest
 
 from flux.base.errors import PeerError, StateError
-from flux.bridges.srt.output import OUTPUT
-from flux.bridges.srt.sender import STALLED, SrtSender
+from flux.bridges.srt.output import OUTPUT, SrtOutput
+from flux.bridges.srt.sender import JOIN_SPEED, JOIN_WINDOW, STALLED, SrtSender
 from media.feed_reader import START_GOP, START_LIVE
 from media.frame import Frame
 from media.stream import State, Stream, StreamOptions
@@ -193,3 +193,36 @@ def test_a_fault_ends_its_reader_and_no_other() -> None:
     stage.play(stage.clip[:10])
     assert ("internal-error", 0) in stage.heard
     assert len(pictures(other.payloads)) >= 9
+
+
+class Bottle(Line):
+    """A line that confirms what it is told to."""
+
+    def send(self, payloads: Sequence[bytes], now: float) -> int:
+        taken = super().send(payloads, now)
+        assert self.state is not None
+        self.state.unconfirmed += taken
+        return taken
+
+
+def test_a_joiner_gets_the_past_as_fast_as_it_is_confirmed() -> None:
+    """Off (no gate) all of it leaves within some milliseconds, whatever the line can carry."""
+    stage = Stage()
+    stage.play(stage.clip[:GOP])
+    output = stage.stream.outputs[OUTPUT]
+    assert isinstance(output, SrtOutput)
+    most = JOIN_WINDOW + JOIN_SPEED * output.packet_rate * 0.02 + 16
+    line = Bottle()
+    sender = SrtSender(line, stage.stream, START_GOP, stage, stage.scheduler)
+    whole = len(stage.line.payloads)
+    assert whole > most
+    stage.scheduler.run(1.0)
+    assert JOIN_WINDOW <= len(line.payloads) <= most
+    assert line.state is not None
+    for _ in range(20):
+        line.state.unconfirmed = 0
+        stage.scheduler.run(0.02)
+    assert line.payloads == stage.line.payloads[1:], "which began with tables"
+    stage.play(stage.clip[GOP : GOP + 5])
+    assert line.payloads == stage.line.payloads[1:], "it is in step"
+    sender.close()

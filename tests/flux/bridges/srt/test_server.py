@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from unittest.mock import ANY
 
 import pytest
 
@@ -437,3 +438,7 @@ async def test_readers_of_a_stream_may_be_paced_by_their_line(is_adaptive: bool)
         assert found is not None
         window = found["pktCongestionWindow"]
         assert isinstance(window, int) and (window < 1000) is is_adaptive
+        report = stage.sessions.statistics(reader, is_tool=True)
+        assert report is not None
+        assert report["window"] == {"flow": ANY, "congestion": window, "flight": ANY}
+        assert str(report["timepoint"]).endswith("+0000") and len(str(report["timepoint"])) == 31

@@ -15,19 +15,26 @@ from tests.support.srt_peers import Collector
 from tests.support.srt_stage import LOCAL, SrtStage, transport_stream
 
 FILE = Options(mode=Mode.STREAM)
+MESSAGES = Options(mode=Mode.MESSAGE)
+KINDS = pytest.mark.parametrize(
+    ("options", "query"),
+    [(FILE, "transtype=file"), (MESSAGES, "transtype=file&messageapi=1")],
+    ids=["stream", "message"],
+)
 
 
-async def test_a_source_in_file_mode_is_bytes_cut_anywhere() -> None:
+@KINDS
+async def test_a_source_in_file_mode_is_bytes_cut_anywhere(options: Options, query: str) -> None:
     """Off (pieces taken for datagrams) nothing of it is a transport stream."""
     async with SrtStage() as stage:
         handler = Collector()
         encoder = Endpoint.bind(LOCAL, 0)
-        encoder.listen(ListenerOptions(), lambda call: call.accept(FILE, handler))
+        encoder.listen(ListenerOptions(), lambda call: call.accept(options, handler))
         stage.declare("cam")
-        stage.source("cam", f"srt://{LOCAL}:{encoder.port}?transtype=file")
+        stage.source("cam", f"srt://{LOCAL}:{encoder.port}?{query}")
         await until(lambda: handler.link is not None, "called")
         assert handler.link is not None and handler.link.result is not None
-        assert handler.link.result.mode == Mode.STREAM
+        assert handler.link.result.mode == options.mode
         data = b"".join(transport_stream(clips.BUNNY)[:300])
         pieces = [data[at : at + 1000] for at in range(0, len(data), 1000)]
         assert handler.link.send(pieces, time.monotonic()) == len(pieces)
@@ -35,13 +42,14 @@ async def test_a_source_in_file_mode_is_bytes_cut_anywhere() -> None:
         encoder.close()
 
 
-async def test_a_target_in_file_mode() -> None:
+@KINDS
+async def test_a_target_in_file_mode(options: Options, query: str) -> None:
     async with SrtStage() as stage:
         await published(stage)
         handler = Collector()
         recorder = Endpoint.bind(LOCAL, 0)
-        recorder.listen(ListenerOptions(), lambda call: call.accept(FILE, handler))
-        url = f"srt://{LOCAL}:{recorder.port}?transtype=file"
+        recorder.listen(ListenerOptions(), lambda call: call.accept(options, handler))
+        url = f"srt://{LOCAL}:{recorder.port}?{query}"
         forwards = stage.forward()
         forwards.declare("cam", [target(url)], passive=False)
         await until(lambda: len(handler.payloads) > 20, "media")
@@ -59,6 +67,9 @@ async def test_a_target_in_file_mode() -> None:
         ("congestion=aimd", Mode.LIVE, "live", Control.AIMD),
         ("congestion=file", Mode.LIVE, "file", Control.BY_NAME),
         ("transtype=file", Mode.STREAM, "file", Control.BY_NAME),
+        ("transtype=file&messageapi=0", Mode.STREAM, "file", Control.BY_NAME),
+        ("transtype=file&messageapi=1", Mode.MESSAGE, "file", Control.BY_NAME),
+        ("messageapi=1", Mode.LIVE, "live", Control.BY_NAME),
         ("transtype=file&congestion=live", Mode.STREAM, "live", Control.BY_NAME),
         ("transtype=file&congestion=aimd", Mode.STREAM, "file", Control.AIMD),
     ],
@@ -81,7 +92,7 @@ def test_rates() -> None:
     "query",
     [
         *("congestion=cubic", "transtype=message", "transtype=file&packetfilter=fec,cols:5"),
-        "transtype=file&group=backup&nodes=b:2",
+        *("transtype=file&group=backup&nodes=b:2", "messageapi=0", "transtype=file&messageapi=2"),
     ],
 )
 def test_what_does_not_exist(query: str) -> None:

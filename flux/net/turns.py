@@ -1,0 +1,146 @@
+"""Timers of sockets that are read in turns: those that are nearly due are served together.
+
+Each waking of an idle process costs more than what one socket has to do in it, as its code has left
+the caches meanwhile. So whoever can be called a little early says so, and is called along with one
+that is due. Sockets that rest equally long fall into step after a turn or two.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable
+from weakref import WeakKeyDictionary
+
+EARLIEST = 0.001  # seconds; loops count milliseconds
+WORTH_MOVING = 0.010  # seconds
+NEVER = float("inf")
+
+
+class Turn:
+    """One call that is to come."""
+
+    __slots__ = ("at", "callback", "slack")
+
+    def __init__(self, at: float, slack: float, callback: Callable[[], None]) -> None:
+        self.at = at
+        self.slack = slack
+        self.callback: Callable[[], None] | None = callback
+
+    def cancel(self) -> None:
+        """It is not wanted any more."""
+        self.callback = None
+
+
+class Turns:
+    """The timers of one loop, all of them on one timer of the loop's."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._waiting: list[Turn] = []
+        self._handle: asyncio.TimerHandle | None = None
+        self._handle_at = 0.0
+        self._is_serving = False
+
+    @classmethod
+    def of(cls, loop: asyncio.AbstractEventLoop) -> "Turns":
+        """Those of this loop."""
+        found = _by_loop.get(loop)
+        if found is None:
+            found = _by_loop[loop] = cls(loop)
+        return found
+
+    def call(self, at: float, slack: float, callback: Callable[[], None], now: float) -> Turn:
+        """Call at `at` in monotonic seconds, or up to `slack` seconds before with another one."""
+        turn = Turn(at, slack, callback)
+        self._waiting.append(turn)
+        if not self._is_serving and (self._handle is None or at < self._handle_at):
+            self._arm(at, now)
+        return turn
+
+    def _arm(self, at: float, now: float) -> None:
+        if self._handle is not None:
+            self._handle.cancel()
+        self._handle_at = at
+        self._handle = self._loop.call_later(max(at - now, EARLIEST), self._serve)
+
+    def _serve(self) -> None:
+        self._handle = None
+        now = time.monotonic()
+        waiting = [turn for turn in self._waiting if turn.callback is not None]
+        if not waiting:
+            self._waiting.clear()
+            return
+        first = min([turn.at for turn in waiting])
+        if first > now + EARLIEST / 2:  # what was due has been cancelled
+            self._waiting = waiting
+            self._arm(first, now)
+            return
+        self._waiting = [turn for turn in waiting if turn.at - turn.slack > now]
+        self._is_serving = True
+        for turn in waiting:
+            callback = turn.callback
+            if turn.at - turn.slack > now or callback is None:
+                continue
+            turn.callback = None
+            try:
+                callback()
+            except Exception as error:  # the others must have their turn
+                self._loop.call_exception_handler(
+                    {"message": "turn of a socket", "exception": error}
+                )
+        self._is_serving = False
+        if self._waiting:
+            self._arm(min([turn.at for turn in self._waiting]), now)
+
+
+_by_loop: "WeakKeyDictionary[asyncio.AbstractEventLoop, Turns]" = WeakKeyDictionary()
+
+
+class Alarm:
+    """One deadline in the turns of a loop, moved often. Public: `due`, infinity: there is none."""
+
+    __slots__ = ("_on_due", "_slack", "_turn", "_turns", "due")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, on_due: Callable[[], None]) -> None:
+        self._turns = Turns.of(loop)
+        self._turn: Turn | None = None
+        self._slack = 0.0
+        self._on_due = on_due
+        self.due = NEVER
+
+    def set(self, due: float, slack: float, now: float) -> None:
+        """Call then, or up to `slack` seconds before; infinity: never."""
+        self.due, self._slack = due, slack
+        turn = self._turn
+        if due == NEVER:
+            return
+        # One that moves a little later is left as it was: it asks again when it fires.
+        if turn is None or not 0 <= due - turn.at < WORTH_MOVING:
+            self._schedule(now)
+
+    def close(self) -> None:
+        """Call never again, and let go of the owner, which holds this."""
+        self.due = NEVER
+        if self._turn is not None:
+            self._turn.cancel()
+            self._turn = None
+        self._on_due = _nobody
+
+    def _schedule(self, now: float) -> None:
+        if self._turn is not None:
+            self._turn.cancel()
+        self._turn = self._turns.call(self.due, self._slack, self._fire, now)
+
+    def _fire(self) -> None:
+        self._turn = None
+        due, now = self.due, time.monotonic()
+        if due == NEVER:
+            return
+        if now + max(self._slack, EARLIEST / 2) < due:
+            self._schedule(now)
+        else:
+            self.due = NEVER
+            self._on_due()
+
+
+def _nobody() -> None:
+    """The owner has closed its alarm."""

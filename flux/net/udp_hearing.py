@@ -1,0 +1,130 @@
+"""What one turn of a UDP socket brought: datagrams by sender, each with the time when it came."""
+
+import socket
+import time
+from collections.abc import Sequence
+from struct import Struct
+from typing import Any
+
+from flux.net.udp_homes import Ancillary, Homes
+
+SO_TIMESTAMPNS = 35  # asm-generic/socket.h; SCM_TIMESTAMPNS is the same
+UDP_GRO = 104  # linux/udp.h
+TIMESPEC = Struct("@qq")
+GRO_SIZE = Struct("@i")
+OLDEST = 1.0  # seconds; a stamp that is older, or of the future, is one of a clock that was set
+
+Address = tuple[Any, ...]  # a socket address; the first two are host and port
+
+
+class Clock:
+    """Turns kernel stamps into monotonic seconds.
+
+    Stamps are wall time: arrival = now - (wall clock now - stamp), within `OLDEST`.
+    """
+
+    __slots__ = ("_now", "_shift")
+
+    def __init__(self, now: float) -> None:
+        self._now = now
+        self._shift = now - time.time()
+
+    def at(self, seconds: int, nanoseconds: int) -> float:
+        """The moment of a stamp; of none, which is negative: now."""
+        if seconds < 0:
+            return self._now
+        at = self._shift + seconds + nanoseconds * 1e-9
+        return min(max(at, self._now - OLDEST), self._now)
+
+
+class Heard:
+    """One sender's datagrams of a turn, in order."""
+
+    __slots__ = ("_clock", "_nanoseconds", "_seconds", "address", "datagrams")
+
+    def __init__(self, address: Address, clock: Clock) -> None:
+        self.address = address
+        self.datagrams: list[bytes] = []
+        self._clock = clock
+        self._seconds: list[int] = []
+        self._nanoseconds: list[int] = []
+
+    def add(self, datagrams: list[bytes], seconds: list[int], nanoseconds: list[int]) -> None:
+        """More of them, with their stamps."""
+        self.datagrams += datagrams
+        self._seconds += seconds
+        self._nanoseconds += nanoseconds
+
+    def at(self, index: int) -> float:
+        """When one came, in monotonic seconds."""
+        return self._clock.at(self._seconds[index], self._nanoseconds[index])
+
+
+class Hearing:
+    """Public: `heard`, one entry a sender; `errors` of the system."""
+
+    __slots__ = ("_clock", "_homes", "_senders", "errors", "heard")
+
+    def __init__(self, now: float, homes: Homes | None) -> None:
+        self._clock = Clock(now)
+        self._homes = homes
+        self._senders: dict[Address, Heard] = {}
+        self.heard: list[Heard] = []
+        self.errors = 0
+
+    def take(self, data: bytes, ancillary: Ancillary, address: Address) -> None:
+        """One message, perhaps of many datagrams that the kernel joined."""
+        segment, stamp = 0, (-1, 0)
+        for level, kind, value in ancillary:
+            if level == socket.SOL_SOCKET and kind == SO_TIMESTAMPNS:
+                stamp = TIMESPEC.unpack_from(value)
+            elif level == socket.IPPROTO_UDP and kind == UDP_GRO:
+                segment = GRO_SIZE.unpack_from(value)[0]
+            elif self._homes is not None:
+                self._homes.note(address, kind, value)
+        pieces = _cut(data, segment)
+        count = len(pieces)
+        self._sender(address).add(pieces, [stamp[0]] * count, [stamp[1]] * count)
+
+    def take_alike(
+        self,
+        messages: list[bytes],
+        ancillary: Ancillary,
+        addresses: Sequence[Address],
+        seconds: list[int],
+        nanoseconds: list[int],
+    ) -> None:
+        """Messages with the same ancillary data but for their times; one address may be of all."""
+        segment = 0
+        for level, kind, value in ancillary:
+            if level == socket.IPPROTO_UDP and kind == UDP_GRO:
+                segment = GRO_SIZE.unpack_from(value)[0]
+            elif self._homes is not None:
+                for address in set(addresses):
+                    self._homes.note(address, kind, value)
+        if len(addresses) == 1:
+            if not segment:
+                self._sender(addresses[0]).add(messages, seconds, nanoseconds)
+                return
+            addresses = [addresses[0]] * len(messages)
+        for address, message, second, nanosecond in zip(
+            addresses, messages, seconds, nanoseconds, strict=True
+        ):
+            pieces = _cut(message, segment)
+            count = len(pieces)
+            self._sender(address).add(pieces, [second] * count, [nanosecond] * count)
+
+    def _sender(self, address: Address) -> Heard:
+        """What came from there."""
+        found = self._senders.get(address)
+        if found is None:
+            found = self._senders[address] = Heard(address, self._clock)
+            self.heard.append(found)
+        return found
+
+
+def _cut(data: bytes, segment: int) -> list[bytes]:
+    """The datagrams that the kernel joined, if it did; an empty one is one too."""
+    if len(data) <= segment or segment <= 0:
+        return [data]
+    return [data[at : at + segment] for at in range(0, len(data), segment)]

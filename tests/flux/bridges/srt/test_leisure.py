@@ -1,0 +1,52 @@
+"""How long the media of a publisher may lie in the socket: longer while nobody takes them."""
+
+import os
+import time
+
+from flux.bridges.srt.publisher import UNSEEN, SrtPublisher
+from flux.bridges.srt.sessions import SrtSessions
+from media.router import Router
+from media.stream import State, StreamOptions
+from protocols.srt.events import DataReceived
+from protocols.srt.link import Link
+from protocols.srt.options import LEISURE, Options
+from protocols.srt.pace import CALM_REST, patience
+from tests.support import clips
+from tests.support.frame_log import FrameLog
+from tests.support.simnet import Link as Line
+from tests.support.srt_pair import CALLER, Pair
+from tests.support.srt_stage import transport_stream
+from tests.support.srt_virtual import VirtualEndpoint
+
+
+async def test_media_that_nobody_takes_may_lie() -> None:
+    router = Router(lambda event: None)
+    stream = router.declare("cam", StreamOptions()).stream
+    ended: list[str] = []
+    publisher = SrtPublisher(
+        *("cam", "srt/1.5", router, SrtSessions(), 60.0),
+        lambda reason, code: ended.append(reason),
+    )
+    pair = Pair(Line(delay=0.0005), Line(delay=0.0005))
+    pair.transfer(400)
+    pump = VirtualEndpoint(pair.net, ("198.18.9.9", 9))
+    link = Link(pump, 1, CALLER, Options(), publisher, None, os.urandom)
+    link.connection = pair.listener
+    now = time.monotonic()
+    publisher.connected(link, now)
+    datagrams = transport_stream(clips.BUNNY)
+    half = len(datagrams) // 2
+    for at in range(0, half, 7):
+        publisher.received(link, DataReceived(datagrams[at : at + 7]), now + at * 0.01)
+    assert stream.state is State.READY
+    assert link.leisure == UNSEEN
+    assert LEISURE < patience(link) < UNSEEN + 0.001
+    log = FrameLog(router, "cam", time.monotonic)
+    publisher.received(link, DataReceived(datagrams[half : half + 7]), now + half * 0.01)
+    assert link.leisure == LEISURE
+    assert patience(link) == LEISURE > CALM_REST
+    del stream.outputs[log.name]
+    publisher.received(link, DataReceived(datagrams[half + 7 : half + 14]), now + half * 0.01)
+    assert link.leisure == UNSEEN
+    publisher.closed(link, "over", 0)
+    assert ended == ["over"]

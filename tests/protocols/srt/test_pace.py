@@ -1,0 +1,171 @@
+"""How long an endpoint rests, and that what gets lost meanwhile is mended all the same."""
+
+import os
+from dataclasses import replace
+
+import pytest
+
+from protocols.srt.link import Link, LinkHandler
+from protocols.srt.options import LEISURE, Control, Options, RateOptions
+from protocols.srt.pace import (
+    CALLED,
+    CALM_AFTER,
+    CALM_REST,
+    LITTLE,
+    LONG_AFTER,
+    REST,
+    SHORT_REST,
+    Pace,
+    patience,
+)
+from protocols.srt.packet import RETRANSMITTED, unpack_header
+from tests.support.simnet import Link as Line
+from tests.support.srt_pair import CALLER, LISTENER, Pair
+from tests.support.srt_virtual import VirtualEndpoint
+
+LONG = 1.0  # seconds of leisure: the connection alone decides
+
+
+def connected(rtt: float = 0.001, options: Options | None = None) -> tuple[Pair, Link]:
+    """A connection that has measured its round trip, as a link of an endpoint."""
+    pair = Pair(Line(delay=rtt / 2), Line(delay=rtt / 2), options=options)
+    pair.transfer(400)
+    pump = VirtualEndpoint(pair.net, ("198.18.9.9", 9))
+    link = Link(pump, 1, CALLER, pair.options, LinkHandler(), None, os.urandom)
+    link.connection = pair.listener
+    link.leisure = LONG
+    return pair, link
+
+
+def test_the_calmer_the_longer() -> None:
+    _, link = connected()
+    pace = Pace(0.0)
+    beginning = Link(
+        VirtualEndpoint(Pair(Line()).net, ("198.18.9.9", 9)),
+        *(2, CALLER, Options(), LinkHandler(), None, os.urandom),
+    )
+    pace.hurry(beginning)
+    pace.look([link], 50, 0.0, 1.0)
+    assert pace.rest == SHORT_REST
+    beginning.end = "over"
+    pace.measure([link], 1.1)
+
+    def rest(now: float, data: int = 50, full: float = 0.0) -> float:
+        pace.look([link], data, full, now)
+        return pace.rest
+
+    assert rest(1.2) == REST
+    assert rest(1.0 + CALM_AFTER) == REST
+    assert rest(1.1 + CALM_AFTER) == CALM_REST
+    assert rest(1.0 + LONG_AFTER) == CALM_REST
+    calm = 1.1 + LONG_AFTER
+    assert rest(calm) == pytest.approx(patience(link))
+    assert patience(link) > 0.05
+    assert rest(calm, data=LITTLE - 1) == CALM_REST, "their sender may wonder"
+    assert rest(calm, data=0) == pytest.approx(patience(link))
+    assert rest(calm, full=10.0) == pytest.approx(0.025), "a quarter of the buffer at most"
+    assert rest(calm, full=1000.0) == CALM_REST
+    pace.hear_call(calm)
+    assert rest(calm + CALLED / 2) == REST
+    assert rest(calm + CALLED) > CALM_REST
+
+
+def test_the_least_patient_link_decides() -> None:
+    _, near = connected()
+    _, far = connected(rtt=0.2)
+    pace = Pace(0.0)
+    for links, is_long in (([near], True), ([near, far], False), ([], False)):
+        pace.measure(links, 0.0)
+        pace.look([], 50, 0.0, LONG_AFTER + 1)
+        assert (pace.rest > CALM_REST) is is_long
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        Options(control=Control.AIMD),
+        Options(rate=RateOptions(max_rate=2_000_000)),
+        Options(receive_latency_ms=20, peer_latency_ms=20),
+    ],
+    ids=["AIMD", "paced", "short latency"],
+)
+def test_some_links_bear_nothing(options: Options) -> None:
+    _, link = connected(options=options)
+    assert patience(link) <= CALM_REST
+    link.connection = None
+    assert patience(link) == 0.0
+
+
+def test_as_long_as_the_application_can_wait() -> None:
+    _, link = connected()
+    link.leisure = LEISURE
+    assert patience(link) == LEISURE
+
+
+def lossy(rtt: float, longest: float | None = None) -> tuple[float, float]:
+    """A stream that loses a packet now and then, and its first copy, on its way to an endpoint
+    that rests while nothing is missing: the share that came, and the mean rest.
+
+    `longest`: it rests so long, whatever the link bears.
+    """
+    pair, link = connected(rtt)
+    node = pair.net.nodes[LISTENER]
+    copies: dict[int, int] = {}
+    rests: list[float] = []
+
+    def tap(datagram: bytes, now: float) -> bool:
+        del now
+        sequence, word, _, _ = unpack_header(datagram)
+        if sequence >> 31 or (sequence % 211 and sequence not in copies):
+            return True
+        copies[sequence] = copies.get(sequence, 0) + 1
+        assert bool(word & RETRANSMITTED) is (copies[sequence] > 1)
+        return copies[sequence] > 2
+
+    def measure(now: float) -> None:
+        del now
+        rests.append(max(CALM_REST, patience(link)) if longest is None else longest)
+
+    def look(now: float) -> None:
+        del now
+        node.coalesce = SHORT_REST if pair.listener.is_repairing else rests[-1]
+
+    end = pair.net.now + 3.0
+    pair.net.every(0.2, measure, end)
+    pair.net.every(SHORT_REST, look, end)
+    pair.run(0.5)
+    pair.there.tap = tap
+    before, number = len(pair.delays), pair.number
+    pair.transfer(2200)
+    assert len(copies) >= 10
+    return (len(pair.delays) - before) / (pair.number - number), sum(rests) / len(rests)
+
+
+@pytest.mark.parametrize("rtt", [0.001, 0.010, 0.020])
+def test_losses_within_a_long_rest_are_mended(rtt: float) -> None:
+    """The packet and its copy are lost: the second must do."""
+    share, rest = lossy(rtt)
+    assert share == 1.0
+    assert rest > CALM_REST
+
+
+def test_a_rest_that_nobody_measured_loses() -> None:
+    share, _ = lossy(0.020, 0.090)
+    assert share < 1.0
+
+
+def test_links_of_groups_bear_nothing() -> None:
+    pair, link = connected()
+    assert link.connection is not None
+    link.connection.result = replace(pair.listener.result, group_id=1 << 30)
+    assert patience(link) == 0.0
+
+
+def test_our_own_pauses_make_no_sender_impatient() -> None:
+    """A peer that gets its answers late tells of long round trips: the handshake knew better."""
+    pair, link = connected()
+    link.connection = caller = pair.caller
+    caller.round_trip.adopt(0.040, 0.010, pair.net.now, False)
+    assert patience(link) < CALM_REST
+    caller.result = replace(caller.result, rtt=0.001)
+    assert patience(link) > 0.05

@@ -1,0 +1,33 @@
+"""Payloads are measured once, and kept as they are by everybody who sends them."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from protocols.srt.packet import HEADER_BYTES
+from protocols.srt.payloads import Payloads
+from protocols.srt.send_buffer import SendBuffer
+
+
+@given(st.lists(st.integers(0, 5), min_size=1, max_size=12))
+def test_what_is_measured(sizes: list[int]) -> None:
+    payloads = Payloads([bytes(size) for size in sizes])
+    assert payloads.size_bytes == sum(sizes)
+    assert (payloads.shortest, payloads.longest) == (min(sizes), max(sizes))
+    is_run = set(sizes[:-1]) <= {sizes[0]} and sizes[-1] <= sizes[0]
+    assert payloads.is_even == is_run
+    assert HEADER_BYTES + payloads.longest >= HEADER_BYTES + len(payloads[0])
+
+
+def test_measured_ones_stay_the_same_object() -> None:
+    given_ = [b"one", b"two"]
+    payloads = Payloads.of(given_)
+    assert payloads == given_ and Payloads.of(payloads) is payloads
+
+
+def test_many_buffers_keep_one_list() -> None:
+    """Off, every reader of a stream would hold, and measure, a copy."""
+    payloads = Payloads([bytes(1316)] * 7)
+    buffers = [SendBuffer(first) for first in (100, 2**31 - 3, 7)]
+    for buffer in buffers:
+        assert buffer.append(payloads, 1.0, 5).payloads is payloads
+        assert buffer.bytes == 7 * 1316
