@@ -1,11 +1,11 @@
 """Fan-out of one stream to many readers, beside the least that this kernel can do it for.
 
-    .venv/bin/python -m benchmarks.fanout [--output flv,rtsp-tcp,rtsp-udp] [--readers 50,200,500]
-        [--window 100,40] [--stalled 5] [--rounds 3]
+    .venv/bin/python -m benchmarks.fanout [--output flv,ws-flv,rtsp-tcp,rtsp-udp]
+        [--readers 50,200,500] [--window 100,40] [--stalled 5] [--rounds 3]
 
 One command, no FLUX code at either end: GStreamer's RTSP server loops a clip of 4.15 Mbit/s,
 `flux run --pull` takes it in on a core of its own, and the load generator on the other core opens
-the readers, some of which stop reading for good. Of HTTP-FLV every frame of every reader is
+the readers, some of which stop reading for good. Of FLV every frame of every reader is
 compared with the clip, of RTSP the sequence numbers show what is lost or twice. In each round the
 bare C floor sends the same bytes in writes of the same window, or in runs of datagrams
 (UDP_SEGMENT).
@@ -33,7 +33,8 @@ from tests.support.camera import Camera
 from tests.support.flux_process import FluxProcess
 
 STREAM = "cam"
-FLV, TCP, UDP = OUTPUTS = ("flv", "rtsp-tcp", "rtsp-udp")
+FLV, WS, TCP, UDP = OUTPUTS = ("flv", "ws-flv", "rtsp-tcp", "rtsp-udp")
+FLVS = (FLV, WS)
 RAMP_READERS = 150  # readers that join in one second
 WARM = 3.0  # seconds between the last joiner and the steady window
 NOISE = 0.1  # of the server's core, taken by others: gaps and joins are then not FLUX's alone
@@ -60,7 +61,7 @@ class Run:
     @property
     def is_right(self) -> bool:
         """Whether every frame of every good reader was the clip's, and every packet there."""
-        if self.output != FLV:
+        if self.output not in FLVS:
             return not self.wrong
         check = self.load["check"]
         return bool(check["frames"]) and not check["wrong"] and not check["missing"]
@@ -68,7 +69,7 @@ class Run:
     @property
     def wrong(self) -> int:
         """Frames that are not the clip's, packets that are lost, twice, or none."""
-        if self.output == FLV:
+        if self.output in FLVS:
             return int(self.load["check"]["wrong"] + self.load["check"]["missing"])
         return int(sum(self.load[name] for name in ("rtp_lost", "rtp_dups", "bad_frames")))
 
@@ -139,8 +140,8 @@ def run_load(
         str(native.program("fluxload")),
         *("-q", "-d", str(args.seconds), "-r", str(ramp), "-w", str(WARM), "-g", str(MAX_GAP_MS)),
         *("-S", str(stalled)),
-        *(("-F", str(clip.flv)) if output == FLV else ()),
-        *(output, flux.flv(STREAM) if output == FLV else flux.rtsp(STREAM), str(readers)),
+        *(("-F", str(clip.flv)) if output in FLVS else ()),
+        *(output, flux.flv(STREAM) if output in FLVS else flux.rtsp(STREAM), str(readers)),
     ]
     looks: list[machine.Reading] = []
     result: dict[str, Any] | None = None

@@ -1,4 +1,4 @@
-"""MPEG-TS over HTTP: `http://host:8888/NAME.ts`."""
+"""MPEG-TS over HTTP and WebSocket: `http://host:8888/NAME.ts`, `ws://...`."""
 
 from flux.bridges.http.feeds import FeedBridgeOptions, FeedOutputKind, HttpFeedBridge
 from flux.core.admission import Admission
@@ -30,6 +30,7 @@ HTTP_TS = FeedOutputKind(
     content_type="video/mp2t",
     carries=carries_track,
     make=TsBody,
+    websocket="ws-ts",
 )
 
 

@@ -199,6 +199,13 @@ def banner(config: "Config") -> str:
         ]
     if len(names) > MAX_SHOWN:
         lines += ["", f"  and {len(names) - MAX_SHOWN} more"]
+    for name, group in list(config.groups.items())[:MAX_SHOWN]:
+        lines += [
+            "",
+            f"  {name} (group of {', '.join(group.streams)})",
+            f"    browser  {http}/{name}/",
+            f"    VLC      Media > Open Network Stream > {http}/{name}/index.m3u8",
+        ]
     patterns = [name for name in config.streams if name not in names]
     if patterns:
         more = f" and {len(patterns) - MAX_SHOWN} more" * (len(patterns) > MAX_SHOWN)

@@ -12,65 +12,39 @@ for the feed to end its responses and begin a new file.
 
 from collections.abc import Sequence
 
-from media.codecs.mp3 import LAYER_3, Mp3Parameters
 from media.flv import tags
 from media.flv.amf import Value, ecma_array, string
-from media.flv.writers import (
-    AacWriter,
-    AvcWriter,
-    G711Writer,
-    HevcWriter,
-    Mp3Writer,
-    OpusWriter,
-    Writer,
-)
+from media.flv.forms import Form, carries_track, writer_for
+from media.flv.writers import Writer
 from media.frame import Frame
 from media.parameters import Parameters
-from media.track import AAC, H264, H265, MP3, OPUS, PCMA, PCMU, Kind, Track
+from media.track import Kind, Track
 
 NAME = "flv"
 HEADROOM_MS = 2_000  # a track silent for longer does not delay the start of a stream
 EXHAUSTED_AT_MS = (1 << 31) - 120_000  # two minutes in which a feed finds its next key frame
 MAX_CTS_MS = 0x7FFFFF  # signed 24 bits
 
-_CODECS = frozenset((H264, H265, AAC, OPUS, PCMA, PCMU, MP3))
-
-
-def carries(codec: str) -> bool:
-    """Whether FLV has a place for tracks of this codec."""
-    return codec in _CODECS
-
-
-def carries_track(track: Track) -> bool:
-    """Whether FLV can carry this very track.
-
-    Its G.711 is 8 kHz, and its MPEG audio is layer III, whatever else the codec can.
-    """
-    parameters = track.parameters
-    if isinstance(parameters, Mp3Parameters) and parameters.layer != LAYER_3:
-        return False
-    return carries(track.codec) and (track.codec not in (PCMA, PCMU) or track.clock_rate == 8000)
-
 
 class FlvMuxer:
     """Turns frames into FLV tags.
 
     FLV has room for one video and one audio track: the first of each kind that it can carry.
-    Frames of others give no bytes. `legacy_h265` writes H.265 under codec id 12, for players that
-    do not know the FourCC form.
+    Frames of others give no bytes.
     """
 
     name = NAME
 
-    def __init__(self, tracks: Sequence[Track], *, legacy_h265: bool = False) -> None:
+    def __init__(self, tracks: Sequence[Track], form: Form = Form.AUTO) -> None:
         self._states: dict[Track, _TrackState] = {}
         for track in tracks:
             kinds = {taken.kind for taken in self._states}
-            if carries_track(track) and track.kind not in kinds:
-                self._states[track] = _TrackState(track, _writer_for(track, legacy_h265))
+            if carries_track(track, form) and track.kind not in kinds:
+                self._states[track] = _TrackState(track, writer_for(track, form))
         self._origin_ms: int | None = None
         self._last_ms = 0
         self._header: bytes | None = None
+        self._told = self._metadata()  # what onMetaData said last
 
     @property
     def tracks(self) -> tuple[Track, ...]:
@@ -90,11 +64,12 @@ class FlvMuxer:
 
     def resume(self) -> bytes:
         """The sequence headers of now, for a reader that missed some tags and may a change."""
-        return b"".join(
-            tags.tag(state.tag_type, self._last_ms, state.sequence_header)
-            for state in self._states.values()
-            if state.sequence_header
-        )
+        return b"".join(state.headers(self._last_ms) for state in self._states.values())
+
+    def trailer(self) -> bytes:
+        """What ends the tracks, after the last frame."""
+        ends = ((state.tag_type, state.writer.sequence_end()) for state in self._states.values())
+        return b"".join(tags.tag(kind, self._last_ms, body) for kind, body in ends if body)
 
     def encode(self, frame: Frame) -> bytes:
         """The frame's tag, after a new sequence header tag where the parameters changed.
@@ -132,19 +107,23 @@ class FlvMuxer:
         if parameters is None or not state.take(parameters):
             return b""
         self._header = None
-        return tags.tag(state.tag_type, dts_ms, state.sequence_header)
+        metadata = self._metadata()
+        if metadata == self._told:
+            return state.headers(dts_ms)
+        self._told = metadata
+        return self._script(dts_ms) + state.headers(dts_ms)
+
+    def _script(self, milliseconds: int) -> bytes:
+        body = string("onMetaData") + ecma_array(self._metadata())
+        return tags.tag(tags.TAG_SCRIPT, milliseconds, body)
 
     def _make_header(self) -> bytes:
         kinds = {track.kind for track in self._states}
         pieces = [
             tags.file_header(Kind.VIDEO in kinds, Kind.AUDIO in kinds),
-            tags.tag(tags.TAG_SCRIPT, 0, string("onMetaData") + ecma_array(self._metadata())),
+            self._script(0),
         ]
-        pieces += [
-            tags.tag(state.tag_type, 0, state.sequence_header)
-            for state in self._states.values()
-            if state.sequence_header
-        ]
+        pieces += [state.headers(0) for state in self._states.values()]
         return b"".join(pieces)
 
     def _metadata(self) -> dict[str, Value]:
@@ -157,7 +136,16 @@ class FlvMuxer:
 class _TrackState:
     """One carried track: its writer and the parameters that readers have been told."""
 
-    __slots__ = ("is_ready", "parameters", "rate", "sequence_header", "tag_type", "write", "writer")
+    __slots__ = (
+        "is_ready",
+        "parameters",
+        "rate",
+        "sequence_header",
+        "supplement",
+        "tag_type",
+        "write",
+        "writer",
+    )
 
     def __init__(self, track: Track, writer: Writer) -> None:
         self.rate = track.clock_rate
@@ -166,29 +154,23 @@ class _TrackState:
         self.tag_type = tags.TAG_VIDEO if track.kind is Kind.VIDEO else tags.TAG_AUDIO
         self.parameters = track.parameters
         self.sequence_header = writer.sequence_header(track.parameters)
+        self.supplement = writer.supplement(track.parameters)
         self.is_ready = bool(self.sequence_header) or not writer.needs_header
 
     def take(self, parameters: Parameters) -> bool:
         """Use other parameters from now on; whether the sequence header became another one."""
         self.parameters = parameters
         header = self.writer.sequence_header(parameters)
-        if not header or header == self.sequence_header:
+        supplement = self.writer.supplement(parameters)
+        if not header and self.writer.needs_header:
             return False
-        self.sequence_header = header
+        if (header, supplement) == (self.sequence_header, self.supplement):
+            return False
+        self.sequence_header, self.supplement = header, supplement
         self.is_ready = True
         return True
 
-
-def _writer_for(track: Track, legacy_h265: bool) -> Writer:
-    if track.codec == H264:
-        return AvcWriter()
-    if track.codec == H265:
-        return AvcWriter(tags.VIDEO_HEVC_LEGACY) if legacy_h265 else HevcWriter()
-    if track.codec == AAC:
-        return AacWriter()
-    if track.codec == OPUS:
-        return OpusWriter()
-    if track.codec == MP3:
-        return Mp3Writer()
-    codec_id = tags.AUDIO_PCMA if track.codec == PCMA else tags.AUDIO_PCMU
-    return G711Writer(codec_id, track.parameters)
+    def headers(self, milliseconds: int) -> bytes:
+        """The tags with what a decoder must know before any frame."""
+        bodies = (self.sequence_header, self.supplement)
+        return b"".join(tags.tag(self.tag_type, milliseconds, body) for body in bodies if body)

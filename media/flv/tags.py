@@ -1,6 +1,6 @@
 """FLV on the wire: the file header and tags, each with the PreviousTagSize that follows it.
 
-Adobe, "Adobe Flash Video File Format Specification 10.1", annex E; the FourCC forms (H.265, Opus)
+Adobe, "Adobe Flash Video File Format Specification 10.1", annex E; the FourCC forms
 are those of Veovera, "Enhanced RTMP v2". A tag's timestamp is 32 bits wide: 24 low bits, then the
 8 high ones in TimestampExtended. The composition time offset is a signed number of 24 bits.
 """
@@ -24,7 +24,14 @@ VIDEO_ENHANCED = 0x80
 # Second byte of an AVC body; low nibble of the first byte of an enhanced one.
 SEQUENCE_HEADER = 0
 CODED_FRAMES = 1
+SEQUENCE_END = 2
 CODED_FRAMES_X = 3  # enhanced only: the composition time offset is 0 and not sent
+VIDEO_METADATA = 4  # enhanced video only: AMF, such as colours
+MULTICHANNEL = 4  # enhanced audio only: which channels there are
+MPEG2_TS_START = 5  # enhanced video only: a sequence header as transport streams have it
+AUDIO_MULTITRACK = 5
+VIDEO_MULTITRACK = 6
+MOD_EX = 7  # enhanced only: modifiers of what follows
 
 # First byte of an audio body: format, rate, size, channels. AAC is always "44 kHz, 16 bit,
 # stereo" whatever it holds (E.4.2.1); G.711 formats have no meaningful rate bits.
@@ -39,8 +46,16 @@ AUDIO_11KHZ = 0x04
 AUDIO_16BIT = 0x02
 AUDIO_STEREO = 0x01
 
+FOURCC_AVC = b"avc1"
 FOURCC_HEVC = b"hvc1"
+FOURCC_AV1 = b"av01"
+FOURCC_VP8 = b"vp08"
+FOURCC_VP9 = b"vp09"
+FOURCC_AAC = b"mp4a"
+FOURCC_MP3 = b".mp3"
 FOURCC_OPUS = b"Opus"
+FOURCC_AC3 = b"ac-3"
+FOURCC_EAC3 = b"ec-3"
 
 _FLAG_AUDIO = 0x04
 _FLAG_VIDEO = 0x01
@@ -75,19 +90,24 @@ def avc_sequence_header(configuration: bytes) -> bytes:
     return bytes((FRAME_KEY | VIDEO_AVC, SEQUENCE_HEADER, 0, 0, 0)) + configuration
 
 
-def hevc_sequence_header(configuration: bytes, legacy: bool) -> bytes:
-    """Body with an HEVCDecoderConfigurationRecord; enhanced `SequenceStart` or codec id 12."""
-    if legacy:
-        return bytes((FRAME_KEY | VIDEO_HEVC_LEGACY, SEQUENCE_HEADER, 0, 0, 0)) + configuration
-    return bytes((VIDEO_ENHANCED | FRAME_KEY | SEQUENCE_HEADER,)) + FOURCC_HEVC + configuration
+def hevc_sequence_header(configuration: bytes) -> bytes:
+    """Body with an HEVCDecoderConfigurationRecord under codec id 12."""
+    return bytes((FRAME_KEY | VIDEO_HEVC_LEGACY, SEQUENCE_HEADER, 0, 0, 0)) + configuration
+
+
+def enhanced_video_header(fourcc: bytes, configuration: bytes) -> bytes:
+    """Body of `SequenceStart`."""
+    return bytes((VIDEO_ENHANCED | FRAME_KEY | SEQUENCE_HEADER,)) + fourcc + configuration
+
+
+def enhanced_audio_header(
+    fourcc: bytes, configuration: bytes, packet: int = SEQUENCE_HEADER
+) -> bytes:
+    """Body of `SequenceStart`, or of another packet of sound."""
+    return bytes((AUDIO_ENHANCED << 4 | packet,)) + fourcc + configuration
 
 
 def aac_sequence_header(configuration: bytes) -> bytes:
     """Body with an AudioSpecificConfig; E.4.2.1."""
     first = AUDIO_AAC << 4 | AUDIO_44KHZ | AUDIO_16BIT | AUDIO_STEREO
     return bytes((first, SEQUENCE_HEADER)) + configuration
-
-
-def opus_sequence_header(id_header: bytes) -> bytes:
-    """Body with an OpusHead (RFC 7845 section 5.1); enhanced `SequenceStart`."""
-    return bytes((AUDIO_ENHANCED << 4 | SEQUENCE_HEADER,)) + FOURCC_OPUS + id_header

@@ -1,4 +1,6 @@
-"""Frames of one codec as FLV tags: one writer class for each form of tag.
+"""Frames of one codec as legacy FLV tags: one writer class for each form of tag.
+
+Those with a FourCC are in `media/flv/enhanced.py`.
 
 A writer keeps what is the same for all tags of its track ready packed, so that a tag costs one
 `Struct.pack` for everything up to the payload, one for PreviousTagSize and one `b"".join`.
@@ -11,13 +13,11 @@ from media.codecs.aac import AacParameters
 from media.codecs.h264 import H264Parameters
 from media.codecs.h265 import H265Parameters
 from media.codecs.mp3 import LAYER_3, Mp3Parameters
-from media.codecs.opus import OpusParameters
 from media.flv import tags
 from media.flv.amf import Value
 from media.frame import Frame
 from media.parameters import AudioParameters, Parameters, VideoParameters
 
-OPUS_RATE_HZ = 48_000
 G711_RATE_HZ = 8_000
 
 _VIDEO = tags.TAG_VIDEO << 24
@@ -27,17 +27,23 @@ _HEAD_16 = Struct(">IIII")
 _HEAD_20 = Struct(">IIIII")
 _HEAD_13 = Struct(">IIIB")
 _HEAD_12 = Struct(">III")
-_HEAD_16_4 = Struct(">III4s")
-_HEAD_19_4 = Struct(">III4sHB")
 
 
 class Writer(Protocol):
     """What the muxer asks of a codec."""
 
-    needs_header: ClassVar[bool]  # nothing can be played before the sequence header
+    @property
+    def needs_header(self) -> bool:
+        """Nothing can be played before the sequence header."""
 
     def sequence_header(self, parameters: Parameters | None) -> bytes:
         """The body of the sequence header tag; empty where the codec or the moment has none."""
+
+    def supplement(self, parameters: Parameters | None) -> bytes:
+        """The body of a tag that belongs behind the sequence header; mostly there is none."""
+
+    def sequence_end(self) -> bytes:
+        """The body of the tag that ends the track; empty where the codec has none."""
 
     def metadata(self, parameters: Parameters | None) -> dict[str, Value]:
         """This track's part of onMetaData; E.5."""
@@ -46,7 +52,19 @@ class Writer(Protocol):
         """The frame as a whole tag; the payload is not empty."""
 
 
-class AvcWriter:
+class _Plain:
+    """What most codecs do not have."""
+
+    def supplement(self, parameters: Parameters | None) -> bytes:
+        """None."""
+        return b""
+
+    def sequence_end(self) -> bytes:
+        """None."""
+        return b""
+
+
+class AvcWriter(_Plain):
     """H.264, and H.265 under the codec id 12 that came before the standard; E.4.3.1."""
 
     needs_header: ClassVar[bool] = True
@@ -61,12 +79,16 @@ class AvcWriter:
         if isinstance(parameters, H264Parameters):
             return tags.avc_sequence_header(parameters.decoder_configuration())
         if isinstance(parameters, H265Parameters):
-            return tags.hevc_sequence_header(parameters.decoder_configuration(), legacy=True)
+            return tags.hevc_sequence_header(parameters.decoder_configuration())
         return b""
+
+    def sequence_end(self) -> bytes:
+        """AVC end of sequence."""
+        return bytes((self._key, tags.SEQUENCE_END, 0, 0, 0))
 
     def metadata(self, parameters: Parameters | None) -> dict[str, Value]:
         """Picture size, rate and codec id."""
-        return _video_metadata(parameters, self._codec_id)
+        return video_metadata(parameters, self._codec_id)
 
     def tag(self, frame: Frame, dts_ms: int, cts_ms: int) -> bytes:
         """AVCVIDEOPACKET: NAL units with lengths of four bytes."""
@@ -97,53 +119,7 @@ class AvcWriter:
         return b"".join(pieces)
 
 
-class HevcWriter:
-    """H.265 as enhanced video with the FourCC `hvc1`."""
-
-    needs_header: ClassVar[bool] = True
-    _key = tags.VIDEO_ENHANCED | tags.FRAME_KEY
-    _inter = tags.VIDEO_ENHANCED | tags.FRAME_INTER
-
-    def sequence_header(self, parameters: Parameters | None) -> bytes:
-        """The parameter sets as a decoder configuration record."""
-        if isinstance(parameters, H265Parameters):
-            return tags.hevc_sequence_header(parameters.decoder_configuration(), legacy=False)
-        return b""
-
-    def metadata(self, parameters: Parameters | None) -> dict[str, Value]:
-        """Picture size, rate and the FourCC as a number."""
-        return _video_metadata(parameters, int.from_bytes(tags.FOURCC_HEVC, "big"))
-
-    def tag(self, frame: Frame, dts_ms: int, cts_ms: int) -> bytes:
-        """`CodedFramesX` where PTS equals DTS, `CodedFrames` elsewhere."""
-        stamp = (dts_ms & 0xFFFFFF) << 8 | dts_ms >> 24 & 0xFF
-        first = self._key if frame.key else self._inter
-        pieces = [b""]
-        size = 5
-        for nal in frame.payload:
-            length = len(nal)
-            size += 4 + length
-            pieces.append(_U32.pack(length))
-            pieces.append(nal)
-        if cts_ms:
-            size += 3
-            pieces[0] = _HEAD_19_4.pack(
-                _VIDEO | size,
-                stamp,
-                first | tags.CODED_FRAMES,
-                tags.FOURCC_HEVC,
-                cts_ms >> 8 & 0xFFFF,
-                cts_ms & 0xFF,
-            )
-        else:
-            pieces[0] = _HEAD_16_4.pack(
-                _VIDEO | size, stamp, first | tags.CODED_FRAMES_X, tags.FOURCC_HEVC
-            )
-        pieces.append(_U32.pack(size + 11))
-        return b"".join(pieces)
-
-
-class AacWriter:
+class AacWriter(_Plain):
     """AAC; E.4.2.1."""
 
     needs_header: ClassVar[bool] = True
@@ -157,7 +133,7 @@ class AacWriter:
 
     def metadata(self, parameters: Parameters | None) -> dict[str, Value]:
         """Codec id, rate and channels."""
-        return _audio_metadata(parameters, tags.AUDIO_AAC, 0)
+        return audio_metadata(parameters, tags.AUDIO_AAC, 0)
 
     def tag(self, frame: Frame, dts_ms: int, cts_ms: int) -> bytes:
         """AACAUDIODATA with one raw frame."""
@@ -172,36 +148,7 @@ class AacWriter:
         )
 
 
-class OpusWriter:
-    """Opus as enhanced audio with the FourCC `Opus`."""
-
-    needs_header: ClassVar[bool] = True
-    _first = tags.AUDIO_ENHANCED << 4 | tags.CODED_FRAMES
-
-    def sequence_header(self, parameters: Parameters | None) -> bytes:
-        """The identification header."""
-        if isinstance(parameters, OpusParameters):
-            return tags.opus_sequence_header(parameters.id_header())
-        return b""
-
-    def metadata(self, parameters: Parameters | None) -> dict[str, Value]:
-        """The FourCC as a number, rate and channels."""
-        return _audio_metadata(parameters, int.from_bytes(tags.FOURCC_OPUS, "big"), OPUS_RATE_HZ)
-
-    def tag(self, frame: Frame, dts_ms: int, cts_ms: int) -> bytes:
-        """One packet as `CodedFrames`."""
-        size = 5 + frame.size_bytes
-        stamp = (dts_ms & 0xFFFFFF) << 8 | dts_ms >> 24 & 0xFF
-        return b"".join(
-            (
-                _HEAD_16_4.pack(_AUDIO | size, stamp, self._first, tags.FOURCC_OPUS),
-                *frame.payload,
-                _U32.pack(size + 11),
-            )
-        )
-
-
-class Mp3Writer:
+class Mp3Writer(_Plain):
     """MP3; E.4.2.1. Each frame has a header of its own, which players go by.
 
     The rate bits know 44.1, 22.05 and 11.025 kHz only: other rates get those of their family. Sound
@@ -220,7 +167,7 @@ class Mp3Writer:
 
     def metadata(self, parameters: Parameters | None) -> dict[str, Value]:
         """Codec id, rate and channels."""
-        return _audio_metadata(parameters, tags.AUDIO_MP3, 0)
+        return audio_metadata(parameters, tags.AUDIO_MP3, 0)
 
     def tag(self, frame: Frame, dts_ms: int, cts_ms: int) -> bytes:
         """The frame as it is; empty for layers I and II, which FLV has no name for."""
@@ -252,7 +199,7 @@ def _mp3_first(parameters: Parameters | None) -> int:
     return first | (tags.AUDIO_22KHZ if rate >= 16_000 else tags.AUDIO_11KHZ)
 
 
-class G711Writer:
+class G711Writer(_Plain):
     """G.711, which FLV knows at 8000 Hz only; E.4.2.1."""
 
     needs_header: ClassVar[bool] = False
@@ -268,7 +215,7 @@ class G711Writer:
 
     def metadata(self, parameters: Parameters | None) -> dict[str, Value]:
         """Codec id, rate and channels."""
-        return _audio_metadata(parameters, self._codec_id, G711_RATE_HZ)
+        return audio_metadata(parameters, self._codec_id, G711_RATE_HZ)
 
     def tag(self, frame: Frame, dts_ms: int, cts_ms: int) -> bytes:
         """The samples as they are."""
@@ -283,7 +230,8 @@ class G711Writer:
         )
 
 
-def _video_metadata(parameters: Parameters | None, codec_id: int) -> dict[str, Value]:
+def video_metadata(parameters: Parameters | None, codec_id: int) -> dict[str, Value]:
+    """Size, rate and codec of a picture, as far as they are known; E.5."""
     values: dict[str, Value] = {}
     if isinstance(parameters, VideoParameters):
         if parameters.width and parameters.height:
@@ -295,7 +243,8 @@ def _video_metadata(parameters: Parameters | None, codec_id: int) -> dict[str, V
     return values
 
 
-def _audio_metadata(parameters: Parameters | None, codec_id: int, rate_hz: int) -> dict[str, Value]:
+def audio_metadata(parameters: Parameters | None, codec_id: int, rate_hz: int) -> dict[str, Value]:
+    """Rate, channels and codec of a sound; E.5."""
     values: dict[str, Value] = {"audiocodecid": float(codec_id)}
     channels = 1
     if isinstance(parameters, AudioParameters):

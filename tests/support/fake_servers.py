@@ -92,18 +92,26 @@ def flv_clip() -> bytes:
 
 
 def flv(
-    *, is_chunked: bool = False, piece_bytes: int = 1 << 16, fault: str = "", start: int = 0
+    *,
+    is_chunked: bool = False,
+    is_websocket: bool = False,
+    piece_bytes: int = 1 << 16,
+    fault: str = "",
+    start: int = 0,
 ) -> Handler:
-    """An HTTP-FLV server; at frame 30 the fault: drop, stall, change, repeat, wrapped."""
+    """An HTTP-FLV server; at frame 30 the fault: drop, stall, change, repeat, wrapped, opcode."""
 
     def handle(client: socket.socket) -> None:
         head_of(client)
         coding = b"Transfer-Encoding: chunked\r\n" if is_chunked else b""
-        client.sendall(b"HTTP/1.1 200 OK\r\nContent-Type: video/x-flv\r\n" + coding + b"\r\n")
+        status = b"101 Switching Protocols" if is_websocket else b"200 OK"
+        client.sendall(b"HTTP/1.1 %s\r\nContent-Type: video/x-flv\r\n%s\r\n" % (status, coding))
 
         def put(data: bytes) -> None:
             if is_chunked:
                 data = b"%x;x=1\r\n%s\r\n" % (len(data), data)
+            if is_websocket:  # a ping before each message
+                data = b"\x89\x02hi" + struct.pack("!BBH", 0x82, 126, len(data)) + data
             for at in range(0, len(data), piece_bytes):
                 client.sendall(data[at : at + piece_bytes])
 
@@ -115,6 +123,8 @@ def flv(
                 number += 10
             if is_here and fault == "repeat":
                 number -= 1
+            if is_here and fault == "opcode":
+                client.sendall(b"\x83\x00")
             if is_here and fault == "stall":
                 time.sleep(0.6)
             mark = int(is_here and fault == "change")
@@ -179,6 +189,43 @@ def hls(fault: str = "") -> Handler:
                 status, body = "404 Not Found", b"no"
             client.sendall(
                 f"HTTP/1.1 {status}\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body
+            )
+
+    return handle
+
+
+def low_latency(fault: str = "") -> Handler:
+    """Low-latency HLS with five parts of 100 ms a segment; the fault: gap (lacks segments)."""
+    begun = time.monotonic()
+    per_segment, listed, part = 5, 3, 0.1
+
+    def playlist(newest: int) -> bytes:
+        """The playlist when this is the newest part of all."""
+        newest += 25 if fault == "gap" and newest > 15 else 0
+        segment = newest // per_segment
+        first = max(0, segment - listed)
+        lines = ["#EXTM3U", "#EXT-X-TARGETDURATION:1", f"#EXT-X-PART-INF:PART-TARGET={part}"]
+        lines.append(f"#EXT-X-MEDIA-SEQUENCE:{first}")
+        for number in range(first, segment + 1):
+            count = newest % per_segment + 1 if number == segment else per_segment
+            names = [f"s{number}.{index}.ts" for index in range(count)]
+            lines += [f'#EXT-X-PART:DURATION={part},URI="{name}?s=1"' for name in names]
+            if number < segment:
+                lines += ["#EXTINF:0.5,", f"s{number}.ts"]
+        return "\n".join([*lines, ""]).encode()
+
+    def handle(client: socket.socket) -> None:
+        while True:
+            path = head_of(client).split()[1]
+            body = b"\x47" + bytes(999)
+            if path.startswith("/ll.m3u8"):
+                wanted = [int(each) for each in re.findall(r"_HLS_(?:msn|part)=(\d+)", path)]
+                due = wanted[0] * per_segment + wanted[1] if wanted else 0
+                while (newest := int((time.monotonic() - begun) / part)) < due:
+                    time.sleep(0.01)
+                body = playlist(newest)
+            client.sendall(
+                f"HTTP/1.1 200 OK\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body
             )
 
     return handle

@@ -1,4 +1,4 @@
-/* HLS: polls playlists and downloads every new segment. */
+/* HLS: polls playlists and downloads every new segment, or with low latency every new part. */
 #include "load.h"
 
 static void path_of(const char *url, char *out, int cap) {
@@ -64,6 +64,7 @@ void hls_get(conn *c, const char *path, int what) {
           path, o_host, o_port, ck);
 }
 static void hls_next(conn *c);
+static void ll_next(conn *c);
 void hls_body(conn *c, const uint8_t *p, size_t n) {
     struct hls *h = c->h;
     if (h->what == 0) {
@@ -97,6 +98,7 @@ void hls_done(conn *c) {
     if (h->what == 0) {
         h->npl++;
         if (steady) {
+            h->npl_w++;
             add(&s_pl, took);
         }
         if (h->status / 100 != 2) {
@@ -141,7 +143,11 @@ void hls_done(conn *c) {
             return;
         }
         h->pl_at = now;
-        hls_next(c);
+        if (o_ll && strstr(h->pl, "#EXT-X-PART-INF")) {
+            ll_next(c);
+        } else {
+            hls_next(c);
+        }
         return;
     }
     if (h->status / 100 != 2) {
@@ -164,7 +170,84 @@ void hls_done(conn *c) {
             c->t_key = now;
         }
     }
-    hls_next(c);
+    if (o_ll && strstr(h->pl, "#EXT-X-PART-INF")) {
+        ll_next(c);
+    } else {
+        hls_next(c);
+    }
+}
+/* Copy a URI up to its end and resolve it against the playlist's. */
+static void fetch(conn *c, const char *ref, int what) {
+    char r[768], u[768];
+    int k = 0;
+    while (ref[k] > ' ' && ref[k] != '"' && k < 767) {
+        r[k] = ref[k];
+        k++;
+    }
+    r[k] = 0;
+    resolve(c->h->url, r, u, sizeof u);
+    hls_get(c, u, what);
+}
+/* Low latency: fetch the parts that are new, then ask for the playlist with the next one. */
+static void ll_next(conn *c) {
+    struct hls *h = c->h;
+    int64_t number = 0;
+    int part = 0, has_next = 0;
+    char *map = NULL, *want = NULL;
+    int64_t want_number = 0;
+    int want_part = 0;
+    for (char *l = h->pl; l && *l;) {
+        char *e = strchr(l, '\n');
+        if (!strncmp(l, "#EXT-X-MEDIA-SEQUENCE:", 22)) {
+            number = atoll(l + 22);
+        } else if (!strncmp(l, "#EXT-X-SKIP:SKIPPED-SEGMENTS=", 29)) {
+            number += atoll(l + 29);
+        } else if (!strncmp(l, "#EXT-X-MAP:", 11)) {
+            map = strstr(l, "URI=\"");
+        } else if (!strncmp(l, "#EXT-X-PART:", 12)) {
+            int is_new = h->next_seq < 0 || number > h->next_seq ||
+                         (number == h->next_seq && part >= h->next_part);
+            if (is_new && (!has_next || h->next_seq < 0)) {
+                has_next = 1;
+                want = strstr(l, "URI=\"");
+                want_number = number;
+                want_part = part;
+            }
+            part++;
+        } else if (*l != '#' && *l > ' ') {
+            if (number == h->next_seq && part == h->next_part) { /* it is whole: go on behind it */
+                h->next_seq++;
+                h->next_part = 0;
+            }
+            number++;
+            part = 0;
+        }
+        l = e ? e + 1 : NULL;
+    }
+    if (o_ll == 2) { /* playlists alone */
+        if (!c->t_media) {
+            is_media(c);
+            c->t_key = now;
+        }
+        h->next_seq = number;
+        h->next_part = part;
+    } else if (map && !h->got_map) {
+        h->got_map = 1;
+        fetch(c, map + 5, 2);
+        return;
+    } else if (want) {
+        if (h->next_seq >= 0 && (want_number != h->next_seq || want_part != h->next_part)) {
+            h->gap++;
+        }
+        h->next_seq = want_number;
+        h->next_part = want_part + 1;
+        fetch(c, want + 5, 1);
+        return;
+    }
+    char u[900];
+    snprintf(u, sizeof u, "%s%c_HLS_msn=%lld&_HLS_part=%d&_HLS_skip=YES", h->url,
+             strchr(h->url, '?') ? '&' : '?', (long long)number, part);
+    hls_get(c, u, 0);
 }
 static void hls_next(conn *c) { /* decide what to fetch from the playlist held */
     struct hls *h = c->h;

@@ -2,7 +2,9 @@
 #include "load.h"
 
 static void body(conn *c, const uint8_t *p, size_t n) {
-    if (mode == M_FLV) {
+    if (o_ws) {
+        ws_eat(c, p, n);
+    } else if (mode == M_FLV) {
         flv_eat(c, p, n);
     } else {
         hls_body(c, p, n);
@@ -52,7 +54,7 @@ void http_eat(conn *c, const uint8_t *p, size_t n) {
                 if (code / 100 == 3 && header(c->txt, "Location", v, sizeof v)) {
                     note("redirect %s not followed", v);
                 }
-            } else if (code != 200) {
+            } else if (code != (o_ws ? 101 : 200)) {
                 note("HTTP status %d", code);
                 fail(c, F_STATUS);
                 return;

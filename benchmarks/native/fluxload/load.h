@@ -93,6 +93,10 @@ struct conn {
     int ttype;
     int have_v;
     uint32_t vts;
+    /* WebSocket around it */
+    int ws_n;
+    uint8_t ws_head[128];
+    uint64_t ws_left;
     uint64_t tags, tag_err, ts_gap, ts_back, vframes, gap_max;
     struct rtmp *rm;
     /* RTSP */
@@ -132,13 +136,14 @@ struct hls {
     char *pl;
     int pllen;
     int64_t next_seq;
+    int next_part;
     int target_ms;
     uint64_t t_req;
     uint64_t pl_at;
     int changed;
     int64_t last_first, last_n;
     int got_map;
-    uint64_t nseg, nseg_w, npl, err, gap, late;
+    uint64_t nseg, nseg_w, npl, npl_w, err, gap, late;
     uint64_t seg_left_bytes;
     int status, retries, req_sent_on_reuse;
     uint8_t first[8];
@@ -154,6 +159,7 @@ typedef struct {
 
 /* main.c */
 extern int mode, N, quiet, use_gro, rcvbuf_k;
+extern int o_ll; /* of HLS: 1 parts, 2 only the playlists of parts */
 extern double o_dur, o_ramp, o_warm;
 extern int o_gap;
 extern char o_url[1024], o_host[256], o_path[768], *o_out;
@@ -190,6 +196,10 @@ int header(const char *head, const char *name, char *out, int cap);
 /* flv.c */
 void media_tag(conn *c, int type, uint32_t ts, const uint8_t *b, int n);
 void flv_eat(conn *c, const uint8_t *p, size_t n);
+
+/* ws.c */
+extern int o_ws; /* FLV comes over WebSocket */
+void ws_eat(conn *c, const uint8_t *p, size_t n);
 
 /* http.c */
 void http_eat(conn *c, const uint8_t *p, size_t n);

@@ -4,10 +4,13 @@
  *   fluxload [options] MODE URL N
  *
  * MODE      flv       N HTTP-FLV readers (tags are walked, time stamps checked)
+ *           ws-flv    the same over WebSocket; the URL is http://, too
  *           rtmp      N RTMP players (chunk stream is parsed)
  *           rtsp-tcp  N RTSP players, RTP interleaved (sequence numbers checked per channel)
  *           rtsp-udp  N RTSP players, one UDP socket pair for each track
  *           hls       N HLS players (playlist polling, every new segment downloaded)
+ *           llhls     the same with low latency: blocking reloads, delta updates, every part
+ *           llpoll    the same without the parts: playlists alone
  *           raw       N TCP connections to tcp://host:port that only count bytes
  *
  * Options   -d SEC    steady window measured (10)
@@ -30,7 +33,7 @@
  */
 #include "load.h"
 
-int mode, N, quiet, use_gro, rcvbuf_k;
+int mode, N, quiet, use_gro, rcvbuf_k, o_ll;
 double o_dur = 10, o_ramp = 2, o_warm = 3;
 int o_gap = 200;
 char o_url[1024], o_host[256], o_path[768], *o_out;
@@ -97,8 +100,11 @@ static void connected(conn *c) {
     switch (mode) {
     case M_FLV:
         c->st = 3;
-        sendf(c, "GET %s HTTP/1.1\r\nHost: %s:%d\r\nUser-Agent: fluxload\r\nAccept: */*\r\n\r\n",
-              o_path, o_host, o_port);
+        sendf(c, "GET %s HTTP/1.1\r\nHost: %s:%d\r\nUser-Agent: fluxload\r\nAccept: */*\r\n%s\r\n",
+              o_path, o_host, o_port,
+              o_ws ? "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
+                     "Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n"
+                   : "");
         break;
     case M_RTMP: {
         static uint8_t c1[1537];
@@ -273,7 +279,7 @@ int main(int ac, char **av) {
     if (ac - optind != 3) {
         fprintf(stderr, "usage: fluxload [-d s] [-r s] [-w s] [-g ms] [-b KiB] [-S k] [-F file] "
                         "[-G] [-q] [-o file] "
-                        "flv|rtmp|rtsp-tcp|rtsp-udp|hls|raw URL N\n");
+                        "flv|ws-flv|rtmp|rtsp-tcp|rtsp-udp|hls|llhls|llpoll|raw URL N\n");
         return 2;
     }
     const char *names[] = {"flv", "rtmp", "rtsp-tcp", "rtsp-udp", "hls", "raw"};
@@ -282,6 +288,14 @@ int main(int ac, char **av) {
         if (!strcmp(av[optind], names[i])) {
             mode = i;
         }
+    }
+    if (!strcmp(av[optind], "llhls") || !strcmp(av[optind], "llpoll")) {
+        mode = M_HLS;
+        o_ll = av[optind][2] == 'h' ? 1 : 2;
+    }
+    if (!strcmp(av[optind], "ws-flv")) {
+        mode = M_FLV;
+        o_ws = 1;
     }
     if (mode < 0) {
         fprintf(stderr, "unknown mode\n");

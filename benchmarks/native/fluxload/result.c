@@ -26,7 +26,8 @@ void result(FILE *f, double cpu_all, double cpu_w) {
     int n, ok = 0, complete = 0, alive = 0;
     double span = (we - ws) / 1e6;
     uint64_t wire = 0, media = 0, gaps = 0, lost = 0, dups = 0, recvd = 0, wrecv = 0, bad = 0,
-             tsg = 0, tsb = 0, terr = 0, vf = 0, hs = 0, hp = 0, he = 0, hg = 0, hb = 0, rtcp = 0;
+             tsg = 0, tsb = 0, terr = 0, vf = 0, hs = 0, hp = 0, hpw = 0, he = 0, hg = 0, hb = 0,
+             rtcp = 0;
     int good = 0; /* readers that were to read on */
     uint64_t ck = 0, ckbad = 0, ckmiss = 0;
     for (int i = 0; i < N; i++) {
@@ -74,6 +75,7 @@ void result(FILE *f, double cpu_all, double cpu_w) {
         if (c->h) {
             hs += c->h->nseg_w;
             hp += c->h->npl;
+            hpw += c->h->npl_w;
             he += c->h->err;
             hg += c->h->gap;
             hb += c->h->bad_seg;
@@ -82,14 +84,17 @@ void result(FILE *f, double cpu_all, double cpu_w) {
         uint64_t mine = c->m1 - c->m0;
         if (!c->done && c->t_media && !lg && !ll && !c->ts_gap && !c->ts_back && !c->tag_err &&
             !c->bad_ch && !herr && !c->check.wrong && !c->check.missing &&
-            mine >= med * (mode == M_HLS ? 0.6 : 0.9) && mine) {
+            (o_ll == 2 || (mine >= med * (mode == M_HLS ? 0.6 : 0.9) && mine))) {
             complete++;
         }
     }
     fprintf(f,
             "{\"mode\":\"%s\",\"readers\":%d,\"started\":%d,\"ok\":%d,\"failed\":%d,\"alive_at_"
             "end\":%d,\"complete\":%d,",
-            (const char *[]){"flv", "rtmp", "rtsp-tcp", "rtsp-udp", "hls", "raw"}[mode], good,
+            o_ll == 2 ? "llpoll"
+            : o_ll    ? "llhls"
+                      : (const char *[]){"flv", "rtmp", "rtsp-tcp", "rtsp-udp", "hls", "raw"}[mode],
+            good,
             n_started, ok, good - ok, alive, complete);
     fprintf(f, "\"fail\":{");
     for (int i = 0, first = 1; i < 6; i++) {
@@ -133,9 +138,10 @@ void result(FILE *f, double cpu_all, double cpu_w) {
     fprintf(f, "\"check\":{\"frames\":%lu,\"wrong\":%lu,\"missing\":%lu},", ck, ckbad, ckmiss);
     if (mode == M_HLS) {
         fprintf(f,
-                "\"segments_window\":%lu,\"playlists\":%lu,\"http_errors\":%lu,\"segment_gaps\":%"
+                "\"segments_window\":%lu,\"playlists\":%lu,\"playlists_window\":%lu,"
+                "\"http_errors\":%lu,\"segment_gaps\":%"
                 "lu,\"bad_segments\":%lu,",
-                hs, hp, he, hg, hb);
+                hs, hp, hpw, he, hg, hb);
         json_s(f, "playlist_ms", &s_pl);
         json_s(f, "segment_ms", &s_seg);
     }

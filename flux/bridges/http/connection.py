@@ -16,6 +16,7 @@ import httptools
 
 from flux.bridges.http.request import Request
 from flux.bridges.http.response import CHALLENGE, CORS, PREFLIGHT, Header, head, text_body
+from flux.bridges.http.websocket import CLOSE_TIMEOUT, Handshake, WebSocketLink, WebSocketSink
 from flux.net.sink import TransportSink
 
 if TYPE_CHECKING:
@@ -89,6 +90,7 @@ class HttpConnection(asyncio.Protocol):
         "_server",
         "_stray_bytes",
         "_transport",
+        "_websocket",
         "address",
         "deadline",
         "on_lost",
@@ -103,6 +105,7 @@ class HttpConnection(asyncio.Protocol):
         self._is_full = False  # the peer has not taken what it was sent
         self._stray_bytes = 0
         self._transport: asyncio.Transport | None = None
+        self._websocket: WebSocketLink | None = None
         self.address = ""
         self.deadline: float | None = None  # for headers, or of an idle connection
         self.pending_at_sweep = 0
@@ -124,24 +127,37 @@ class HttpConnection(asyncio.Protocol):
         del exc
         self._server.forget(self)
         self._read_no_more()
+        self._websocket = None
         on_lost, self.on_lost = self.on_lost, None
         if on_lost is not None:
             on_lost("peer-closed")
 
     def data_received(self, data: bytes) -> None:
         """Bytes of the peer; a reader has nothing to say and is cut if it insists."""
-        parser = self._parser
-        if parser is None:
-            self._stray_bytes += len(data)
-            if self._stray_bytes > MAX_STRAY_BYTES:
-                self._server.count("stray-data")
-                self.abort()
-            return
+        while data:
+            if self._websocket is not None:
+                self._websocket.receive(data)
+                return
+            if self._parser is None:
+                self._stray_bytes += len(data)
+                if self._stray_bytes > MAX_STRAY_BYTES:
+                    self._server.count("stray-data")
+                    self.abort()
+                return
+            data = self._parse(self._parser, data)
+
+    def _parse(self, parser: _Parser, data: bytes) -> bytes:
+        """Parse bytes; answers those behind a request for an upgrade."""
+        rest = b""
         parser.header_bytes += len(data)
         try:
             parser.feed(data)
-        except httptools.HttpParserUpgrade:
-            self.fail(501, "upgrade-not-supported")
+        except httptools.HttpParserUpgrade as upgrade:
+            # Whatever it has become: this parser reads no more.
+            rest = data[upgrade.args[0] :]
+            if self._parser is parser:
+                parser.close()
+                self._parser = _Parser(self)
         except httptools.HttpParserError:
             self.fail(400, "malformed-request")
         else:
@@ -149,6 +165,7 @@ class HttpConnection(asyncio.Protocol):
                 self.fail(431, "headers-too-large")
             elif parser.body_bytes > MAX_BODY_BYTES:
                 self.fail(413, "body-too-large")
+        return rest
 
     def pause_writing(self) -> None:
         """The transport holds more than it likes to."""
@@ -213,12 +230,18 @@ class HttpConnection(asyncio.Protocol):
 
     def respond(self, status: int, headers: Sequence[Header], body: bytes = b"") -> None:
         """Answer the request being answered, then take the next one."""
+        request = self._busy
+        if request is not None:
+            length = None if status in (204, 304) else len(body)
+            first = head(status, headers, length=length, keep_alive=request.keep_alive)
+            self.give(status, first, body)
+
+    def give(self, status: int, first: bytes, body: bytes = b"") -> None:
+        """The same with a head that was made before, for the request's `keep_alive`."""
         request, transport = self._busy, self._transport
         if request is None or transport is None or not self.is_open:
             return
         self._busy = None
-        length = None if status in (204, 304) else len(body)
-        first = head(status, headers, length=length, keep_alive=request.keep_alive)
         if request.method == "HEAD" or not body:
             transport.write(first)
         else:
@@ -276,7 +299,28 @@ class HttpConnection(asyncio.Protocol):
         transport.write(head(200, headers, length=None, keep_alive=False))
         return TransportSink(transport, self._end, send_buffer)
 
+    def start_websocket(
+        self, handshake: Handshake, on_lost: Callable[[str], None], send_buffer: int
+    ) -> TransportSink | None:
+        """Answer 101 and hand the transport over as a sink for binary messages.
+
+        Otherwise as `start_stream`.
+        """
+        request, transport = self._busy, self._transport
+        if request is None or transport is None or not self.is_open:
+            return None
+        self._busy = None
+        self._read_no_more()
+        self.deadline = None
+        self.on_lost = on_lost
+        self._server.count_response(101, 0)
+        transport.write(handshake.accept())
+        self._websocket = WebSocketLink(transport, self._end, self._server.now)
+        return WebSocketSink(transport, self._end, send_buffer, self._websocket)
+
     def _end(self, reason: str) -> None:
+        if self._websocket is not None:
+            self.deadline = self._server.now() + CLOSE_TIMEOUT
         on_lost, self.on_lost = self.on_lost, None
         if on_lost is not None:
             on_lost(reason)
@@ -286,7 +330,11 @@ class HttpConnection(asyncio.Protocol):
     def sweep(self, now: float) -> None:
         """About once a second: headers that never come, idle peers, peers that take nothing."""
         transport = self._transport
-        if transport is None or self.on_lost is not None:
+        if transport is None:
+            return
+        if self._websocket is not None:
+            self._websocket.sweep(now)
+        if self.on_lost is not None:
             return
         pending = transport.get_write_buffer_size()
         if pending:

@@ -1,24 +1,30 @@
-"""What close-delimited HTTP outputs share: a feed as an output of a stream, and its readers."""
+"""What endless HTTP outputs share: a feed as an output of a stream, and its readers.
+
+A reader gets the bytes of the feed as a body that ends with the connection, or, if it asked for a
+WebSocket, as binary messages; apart from that both are the same.
+"""
 
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import count
+from typing import Protocol
 
-from flux.base.errors import PeerError
+from flux.base.errors import PeerError, WireError
 from flux.bridges.http.connection import HttpConnection
 from flux.bridges.http.request import Request, is_stream_name
 from flux.bridges.http.response import CORS, Header
+from flux.bridges.http.websocket import MEDIA_FRAMES, VERSION, Handshake
 from flux.core.admission import Admission, Verdict
 from flux.core.scheduler import LoopScheduler
 from media.events import ReaderClosed, ReaderJoined, ReaderSkipped
 from media.feed import Feed
-from media.feed_reader import START_GOP, START_KEY, START_LIVE, FeedReader
+from media.feed_reader import START_GOP, START_KEY, START_LIVE, FeedReader, Scheduler
 from media.format import Format
 from media.frame import Frame
 from media.router import Lease, Router
 from media.stream import Emit, Stream
-from media.track import Track
+from media.track import Kind, Track
 
 STARTS = (START_GOP, START_KEY, START_LIVE)
 
@@ -41,22 +47,46 @@ class FeedOutputKind:
     content_type: str
     carries: Callable[[Track], bool]
     make: Callable[[Sequence[Track]], Format]
+    websocket: str = ""  # protocol of its readers over WebSocket; empty: there are none
+    is_welcome: Callable[[Track], bool] = lambda _: True  # else players prefer another codec
+    only: Kind | None = None  # of tracks; that others are not carried goes without saying
+
+
+class FeedForms(Protocol):
+    """Picks one of several forms of a format by what a reader asks for."""
+
+    def refusal(self, request: Request) -> str:
+        """Why a request asks for nothing that there is; empty if it does not."""
+        ...
+
+    def choose(self, stream: Stream, request: Request) -> FeedOutputKind:
+        """The kind of output that a request is for."""
+        ...
 
 
 class FeedOutput:
     """The feed of one stream and format; it exists while somebody reads it."""
 
-    def __init__(self, stream: Stream, kind: FeedOutputKind, emit: Emit) -> None:
+    def __init__(
+        self,
+        stream: Stream,
+        kind: FeedOutputKind,
+        emit: Emit,
+        scheduler: Scheduler | None = None,
+    ) -> None:
+        """Raises PeerError `no-playable-track`; the scheduler is that of the loop."""
         self.name = kind.name
         self._stream = stream
-        self._protocol = kind.protocol
         self._carries = kind.carries
+        self._is_welcome = kind.is_welcome
+        self._only = kind.only
         self._emit = emit
         tracks = self._choose(stream.tracks)
         if not tracks:
             raise PeerError("no-playable-track", 415, stream.name)
         options = stream.options.feed
-        self.feed = Feed(kind.make(tracks), tracks, options, LoopScheduler(), self._skipped)
+        clock = scheduler or LoopScheduler()
+        self.feed = Feed(kind.make(tracks), tracks, options, clock, self._skipped)
         self.feed.keyless = stream.keyless
         self.feed.seed(stream.gop.frames())
         self.names: dict[FeedReader, str] = {}
@@ -74,16 +104,18 @@ class FeedOutput:
             self._leave()
 
     def tracks_changed(self, tracks: tuple[Track, ...]) -> None:
-        """Headers cannot change within one body: readers are closed and come again."""
-        if self._choose(tracks) != self.feed.tracks:
+        """A format that cannot say so within one body closes its readers, who come again."""
+        chosen = self._choose(tracks)
+        if not chosen:
+            self.close("no-playable-track")
+        elif chosen != self.feed.tracks and not self.feed.set_tracks(chosen):
             self.close("tracks-changed")
 
     def _choose(self, tracks: tuple[Track, ...]) -> tuple[Track, ...]:
         """The tracks that this format has a place for; the others are named."""
-        for track in tracks:
-            if not self._carries(track):
-                self._stream.note_dropped_track(self.name, track)
-        return tuple(track for track in tracks if self._carries(track))
+        if self._only is not None:
+            tracks = tuple(track for track in tracks if track.kind is self._only)
+        return self._stream.choose(self.name, tracks, self._carries, self._is_welcome)
 
     def close(self, reason: str) -> None:
         """End every reader."""
@@ -103,7 +135,23 @@ class FeedOutput:
     def _skipped(self, reader: FeedReader, lag: float, chunks: int) -> None:
         self._stream.drops["reader-skipped"] += chunks
         name = self.names.get(reader, "")
-        self._emit(ReaderSkipped(self._stream.name, self._protocol, name, lag, chunks))
+        protocol = name.rpartition("-")[0]
+        self._emit(ReaderSkipped(self._stream.name, protocol, name, lag, chunks))
+
+
+def feed_output_of(
+    stream: Stream, kind: FeedOutputKind, emit: Emit, scheduler: Scheduler | None = None
+) -> FeedOutput:
+    """The stream's feed of this kind, made for its first reader; PeerError `no-playable-track`.
+
+    One that has ended takes no readers, though the stream may learn of that with its next frame.
+    """
+    output = stream.outputs.get(kind.name)
+    if isinstance(output, FeedOutput) and not output.feed.closed:
+        return output
+    output = FeedOutput(stream, kind, emit, scheduler)
+    stream.outputs[kind.name] = output
+    return output
 
 
 class HttpFeedReader:
@@ -113,8 +161,10 @@ class HttpFeedReader:
         "_arrived",
         "_bridge",
         "_connection",
+        "_handshake",
         "_output",
         "_reader",
+        "_request",
         "_start",
         "_stream",
         "address",
@@ -127,16 +177,24 @@ class HttpFeedReader:
     )
 
     def __init__(
-        self, name: str, request: Request, connection: HttpConnection, bridge: "HttpFeedBridge"
+        self,
+        name: str,
+        protocol: str,
+        request: Request,
+        connection: HttpConnection,
+        bridge: "HttpFeedBridge",
+        handshake: Handshake | None,
     ) -> None:
         self.id = name
-        self.protocol = bridge.kind.protocol
+        self.protocol = protocol
         self.address = request.address
         self.user_agent = request.user_agent
         self.since = time.time()
         self.lease: Lease | None = None
         self.done = False
         self._arrived = request.arrived
+        self._request = request
+        self._handshake = handshake
         self._start = request.query.get("start", bridge.options.start)
         self._connection = connection
         self._bridge = bridge
@@ -190,25 +248,28 @@ class HttpFeedReader:
 
     def stream_ready(self, stream: Stream) -> None:
         """The stream can be read: take the connection over and attach to the feed."""
-        connection, kind = self._connection, self._bridge.kind
+        connection, bridge, variant = self._connection, self._bridge, None
         try:
-            output = self._bridge.output_of(stream)
+            output = bridge.output_of(stream, self._request)
         except PeerError as exc:
             self._refuse(exc.status, exc.reason)
             return
-        sink = connection.start_stream(
-            self._bridge.stream_headers, self._ended, self._bridge.options.send_buffer
-        )
+        send_buffer = bridge.options.send_buffer
+        if self._handshake is not None:
+            variant = MEDIA_FRAMES
+            sink = connection.start_websocket(self._handshake, self._ended, send_buffer)
+        else:
+            sink = connection.start_stream(bridge.stream_headers, self._ended, send_buffer)
         if sink is None:
             output.close_if_unused()
             self.release()
             return
-        reader = output.feed.attach(sink, self._start)
+        reader = output.feed.attach(sink, self._start, variant)
         self._stream, self._output, self._reader = stream, output, reader
         output.names[reader] = self.id
         stream.readers[self.id] = self
-        seconds = self._bridge.now() - self._arrived
-        self._bridge.emit(ReaderJoined(stream.name, kind.protocol, self.id, seconds))
+        seconds = bridge.now() - self._arrived
+        bridge.emit(ReaderJoined(stream.name, self.protocol, self.id, seconds))
 
     def stream_failed(self, reason: str, status: int) -> None:
         """The stream did not become ready in time."""
@@ -241,7 +302,7 @@ class HttpFeedReader:
 
 
 class HttpFeedBridge:
-    """Serves `/NAME<suffix>` as an endless body in one format."""
+    """Serves `/NAME<suffix>` in one format: as an endless body, or over WebSocket."""
 
     def __init__(
         self,
@@ -251,8 +312,11 @@ class HttpFeedBridge:
         emit: Emit,
         options: FeedBridgeOptions,
         now: Callable[[], float] = time.monotonic,
+        *,
+        forms: FeedForms | None = None,
     ) -> None:
         self.kind = kind
+        self._forms = forms
         self.options = options
         self.emit = emit
         self.now = now
@@ -266,14 +330,10 @@ class HttpFeedBridge:
             ("X-Accel-Buffering", "no"),  # a proxy that collects the body shows nothing
         )
 
-    def output_of(self, stream: Stream) -> FeedOutput:
-        """The stream's feed of this format, made for its first reader."""
-        output = stream.outputs.get(self.kind.name)
-        if isinstance(output, FeedOutput):
-            return output
-        output = FeedOutput(stream, self.kind, self.emit)
-        stream.outputs[self.kind.name] = output
-        return output
+    def output_of(self, stream: Stream, request: Request) -> FeedOutput:
+        """The feed that this request is for, made for its first reader; raises PeerError."""
+        kind = self.kind if self._forms is None else self._forms.choose(stream, request)
+        return feed_output_of(stream, kind, self.emit)
 
     def handle(self, request: Request, connection: HttpConnection) -> bool:
         """Answer a request for `/NAME<suffix>`; False for any other path."""
@@ -285,6 +345,8 @@ class HttpFeedBridge:
             connection.refuse(404, "stream-not-found")
         elif request.query.get("start", self.options.start) not in STARTS:
             connection.refuse(400, "unknown-start")
+        elif self._forms is not None and (reason := self._forms.refusal(request)):
+            connection.refuse(400, reason)
         elif request.method == "HEAD":
             self._answer_head(name, request, connection)
         else:
@@ -303,8 +365,18 @@ class HttpFeedBridge:
         self._admission.permit(request.to_read(name, self.kind.protocol, ""), decided)
 
     def _open(self, name: str, request: Request, connection: HttpConnection) -> None:
-        number = f"{self.kind.protocol}-{next(self._numbers)}"
-        reader = HttpFeedReader(number, request, connection, self)
+        protocol, handshake = self.kind.protocol, None
+        if request.wants_websocket and self.kind.websocket:
+            protocol = self.kind.websocket
+            try:
+                handshake = Handshake(request)
+            except WireError as error:
+                is_version = error.reason == "websocket-version"
+                headers = [("Sec-WebSocket-Version", VERSION)] if is_version else []
+                connection.refuse(426 if is_version else 400, error.reason, headers)
+                return
+        number = f"{protocol}-{next(self._numbers)}"
+        reader = HttpFeedReader(number, protocol, request, connection, self, handshake)
         connection.on_lost = lambda _reason: reader.release()
-        wish = request.to_read(name, self.kind.protocol, number)
+        wish = request.to_read(name, protocol, number)
         self._admission.admit(wish, lambda verdict: reader.admitted(name, verdict))

@@ -49,9 +49,33 @@ class Request:
         """What the client says it is, not longer than is worth keeping."""
         return self.headers.get("user-agent", "")[:MAX_USER_AGENT]
 
+    @property
+    def wants_websocket(self) -> bool:
+        """Whether the connection is to become a WebSocket; RFC 6455 section 4.2.1."""
+        return (
+            self.method == "GET"
+            and "websocket" in _tokens(self.headers.get("upgrade", ""))
+            and "upgrade" in _tokens(self.headers.get("connection", ""))
+        )
+
+    @property
+    def is_from_elsewhere(self) -> bool:
+        """Whether a page of another origin asks.
+
+        Pages may open WebSockets anywhere, and browsers add the credentials that they know. CORS
+        keeps the answers of requests with credentials from such pages; here nothing else would.
+        """
+        origin = self.headers.get("origin", "")
+        if not origin:
+            return False
+        own = self.headers.get("host", "").strip().lower()
+        return origin.strip().lower().partition("://")[2] != own
+
     def to_read(self, stream: str, protocol: str, session: str) -> AccessRequest:
         """This request as the wish to read a stream, with the credentials that it carries."""
         authorization = self.headers.get("authorization", "")
+        if self.wants_websocket and self.is_from_elsewhere:
+            authorization = ""  # what a browser adds by itself is not the page's
         user, password = basic_credentials(authorization)
         return AccessRequest(
             READ,
@@ -69,6 +93,11 @@ class Request:
     def _query_token(self) -> str:
         """The token of a player that can send no headers."""
         return next((self.query[key] for key in TOKEN_KEYS if key in self.query), "")
+
+
+def _tokens(field: str) -> list[str]:
+    """The members of a header field that is a list of tokens, in lower case."""
+    return [token.strip() for token in field.lower().split(",")] if field else []
 
 
 def is_stream_name(name: str) -> bool:

@@ -8,12 +8,12 @@ Header = tuple[str, str]
 # Players in browsers come from any origin; tokens travel in the URL, so no credentials are needed.
 CORS: tuple[Header, ...] = (
     ("Access-Control-Allow-Origin", "*"),
-    ("Access-Control-Expose-Headers", "Content-Length"),
+    ("Access-Control-Expose-Headers", "Content-Length, Content-Range, ETag"),
 )
 PREFLIGHT: tuple[Header, ...] = (
     *CORS,
     ("Access-Control-Allow-Methods", "GET, HEAD, OPTIONS"),
-    ("Access-Control-Allow-Headers", "Range, If-None-Match, Content-Type, Authorization"),
+    ("Access-Control-Allow-Headers", "Range, If-Range, If-None-Match, Content-Type, Authorization"),
     ("Access-Control-Max-Age", "86400"),
     ("Allow", "GET, HEAD, OPTIONS"),
 )

@@ -34,7 +34,7 @@ class Transport(StrEnum):
 
 def probe(
     url: Annotated[
-        str, typer.Argument(metavar="URL", help="rtsp(s)://, or http(s):// of HTTP-FLV or HLS.")
+        str, typer.Argument(metavar="URL", help="rtsp(s)://, srt://, http(s):// or ws(s)://.")
     ],
     seconds: Annotated[
         float,

@@ -67,6 +67,8 @@ PROBES: dict[str, Callable[[str, ProbeOptions], Probe]] = {
     "srt": _srt,
     "http": _http,
     "https": _http,
+    "ws": _http,
+    "wss": _http,
 }
 
 

@@ -6,11 +6,10 @@ from flux.base.errors import WireError
 from flux.cli.probe.figures import Board, TrackMeter
 from media.codecs.aac import AacParameters
 from media.codecs.g711 import G711Parameters
-from media.codecs.h264 import H264Parameters
-from media.codecs.h265 import H265Parameters
-from media.codecs.opus import OpusParameters
+from media.codecs.opus import parse_id_header
+from media.flv.configuration import read_configuration
 from media.parameters import Parameters
-from media.track import AAC, H264, H265, OPUS, PCMA, PCMU, Kind
+from media.track import AAC, AV1, H264, H265, OPUS, PCMA, PCMU, Kind
 
 SIGNATURE = b"FLV"
 FILE_HEADER_BYTES = 9
@@ -24,6 +23,7 @@ MAX_TAG_BYTES = (1 << 24) - 1
 VIDEO_CODECS = {7: H264, 12: H265, b"avc1": H264, b"hvc1": H265, b"hev1": H265}
 AUDIO_CODECS = {7: PCMA, 8: PCMU, 10: AAC, b"mp4a": AAC, b"Opus": OPUS}
 OTHER_CODECS = {2: "mp3", 3: "pcm", 11: "speex", b"av01": "av1", b"vp09": "vp9", b"vp08": "vp8"}
+OTHER_CODECS |= {b".mp3": "mp3", b"ac-3": "ac3", b"ec-3": "eac3"}
 EX_AUDIO = 9
 SEQUENCE_START, CODED, SEQUENCE_END, CODED_X, METADATA = 0, 1, 2, 3, 4
 
@@ -97,7 +97,7 @@ class FlvReader:
         if has_offset:
             offset = int.from_bytes(body[at : at + 3], "big", signed=True)
             at += 3
-        if packet == SEQUENCE_START and codec in (H264, H265):
+        if packet == SEQUENCE_START and codec in (H264, H265, AV1):
             self._describe(meter, codec, body[at:])
         elif is_frame:
             size = len(body) - at
@@ -133,7 +133,7 @@ class FlvReader:
     def _describe(self, meter: TrackMeter, codec: str, record: bytes) -> None:
         try:
             meter.describe(parameters_of(codec, record))
-        except (WireError, IndexError):
+        except WireError:
             self._board.notes["flv-sequence-header"] += 1
 
     def _frame(
@@ -145,50 +145,12 @@ class FlvReader:
 
 
 def parameters_of(codec: str, record: bytes) -> Parameters | None:
-    """What a sequence header says; raises `WireError` or `IndexError` where it is broken."""
-    match codec:
-        case "h264":
-            sps, pps = _avc_sets(record)
-            return H264Parameters.build(sps, pps)
-        case "h265":
-            sets = _hevc_sets(record)
-            return H265Parameters.build(sets.get(32, []), sets.get(33, []), sets.get(34, []))
-        case "aac":
-            return AacParameters.build(record)
-        case "opus":
-            return OpusParameters(sample_rate=48_000, channels=record[9] if record else 2)
-    return None
-
-
-def _avc_sets(record: bytes) -> tuple[list[bytes], list[bytes]]:
-    """AVCDecoderConfigurationRecord, ISO/IEC 14496-15 section 5.3.3.1."""
-    at = 5
-    found: list[list[bytes]] = []
-    for mask in (0x1F, 0xFF):
-        count = record[at] & mask
-        at += 1
-        sets = []
-        for _ in range(count):
-            size = record[at] << 8 | record[at + 1]
-            sets.append(record[at + 2 : at + 2 + size])
-            at += 2 + size
-        found.append(sets)
-    return found[0], found[1]
-
-
-def _hevc_sets(record: bytes) -> dict[int, list[bytes]]:
-    """HEVCDecoderConfigurationRecord, ISO/IEC 14496-15 section 8.3.3.1; sets by NAL type."""
-    at = 23
-    found: dict[int, list[bytes]] = {}
-    for _ in range(record[22]):
-        kind = record[at] & 0x3F
-        count = record[at + 1] << 8 | record[at + 2]
-        at += 3
-        for _ in range(count):
-            size = record[at] << 8 | record[at + 1]
-            found.setdefault(kind, []).append(record[at + 2 : at + 2 + size])
-            at += 2 + size
-    return found
+    """What a sequence header says; raises `WireError` where it is broken."""
+    if codec in (H264, H265, AV1):
+        return read_configuration(codec, record).parameters
+    if codec == AAC:
+        return AacParameters.build(record)
+    return parse_id_header(record) if codec == OPUS else None
 
 
 def _word(name: bytes) -> str:

@@ -1,4 +1,4 @@
-"""HTTP: the first bytes say what it is, HTTP-FLV or HLS."""
+"""HTTP: the first bytes say what it is, HTTP-FLV or HLS. WebSocket: FLV."""
 
 import asyncio
 import time
@@ -15,6 +15,8 @@ from flux.cli.probe.hls import HlsReader
 from flux.cli.probe.playlist import SIGNATURE as HLS_SIGNATURE
 
 MAX_PLAYLIST_BYTES = 4 << 20
+MAX_MESSAGE_BYTES = 32 << 20
+CLOSING = aiohttp.ClientWSTimeout(ws_close=1.0)
 BOM = b"\xef\xbb\xbf"
 
 
@@ -49,6 +51,8 @@ class HttpProbe:
             raise ProbeFailed(error.reason, error.detail) from None
 
     async def _read(self, session: aiohttp.ClientSession, board: Board) -> str:
+        if self._url.lower().startswith("ws"):
+            return await self._read_messages(session, board)
         async with session.get(self._url) as answer:
             if answer.status != 200:
                 raise ProbeFailed(f"http-{answer.status}", await _reason(answer))
@@ -64,6 +68,24 @@ class HttpProbe:
             body = text + await _limited(answer.content, MAX_PLAYLIST_BYTES)
             url = str(answer.url)
         return await HlsReader(session, board).run(url, body)
+
+    async def _read_messages(self, session: aiohttp.ClientSession, board: Board) -> str:
+        """FLV in the binary messages of a WebSocket."""
+        board.protocol = "ws-flv"
+        board.transport = "tls" if self._url.lower().startswith("wss") else "tcp"
+        reader = FlvReader(board)
+        try:
+            async with session.ws_connect(
+                self._url, max_msg_size=MAX_MESSAGE_BYTES, timeout=CLOSING
+            ) as socket:
+                async for message in socket:
+                    if message.type is aiohttp.WSMsgType.BINARY:
+                        reader.feed(message.data, time.monotonic())
+        except aiohttp.WSServerHandshakeError as error:
+            raise ProbeFailed(f"http-{error.status}") from None
+        if not board.frames:
+            raise ProbeFailed("no-media")
+        return "source-ended"
 
     async def _flv(self, content: aiohttp.StreamReader, first: bytes, board: Board) -> str:
         reader = FlvReader(board)

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from media.codecs.g711 import G711Parameters
 from media.codecs.h264 import H264Parameters
 from media.codecs.opus import OpusParameters
-from media.flv.muxer import EXHAUSTED_AT_MS, HEADROOM_MS, FlvMuxer, carries, carries_track
+from media.flv.forms import Form, carries, carries_track
+from media.flv.muxer import EXHAUSTED_AT_MS, HEADROOM_MS, FlvMuxer
 from media.frame import Frame
 from media.parameters import Parameters
 from media.track import AAC, H264, H265, OPUS, PCMA, PCMU, Kind, Track
@@ -49,7 +50,7 @@ def test_clip_comes_back_whole(path: Path) -> None:
 
 def test_legacy_h265_has_codec_id_12() -> None:
     clip = clips.read(clips.HDR)
-    muxer = FlvMuxer(clips.tracks_of(clip), legacy_h265=True)
+    muxer = FlvMuxer(clips.tracks_of(clip), Form.LEGACY)
     report = flv_check.check(muxer.header() + b"".join(map(muxer.encode, clip)))
     assert report.problems == []
     assert report.metadata["videocodecid"] == 12
@@ -115,6 +116,18 @@ def test_g711_needs_no_sequence_header(codec: str, name: str) -> None:
     assert [unit.pieces for unit in read.units] == [frame.payload for frame in sent]
 
 
+def test_metadata_comes_again_with_another_picture_size() -> None:
+    track = video()
+    muxer = FlvMuxer([track])
+    frames = [frame_at(track, 3_000 * n) for n in range(4)]
+    frames[2].parameters = replace(AVC, width=64, height=48, version=1, pps=OTHER_AVC.pps)
+    frames[3].parameters = replace(frames[2].parameters, version=2)
+    data = muxer.header() + b"".join(map(muxer.encode, frames))
+    scripts = [tag for tag in flv_check.check(data).tags if tag.type == flv_check.SCRIPT]
+    assert [tag.timestamp for tag in scripts] == [0, HEADROOM_MS + 67]
+    assert flv_check.check(data).metadata["width"] == 64.0
+
+
 def test_flags_follow_the_tracks() -> None:
     clip = clips.read(clips.BUNNY)
     by_kind = {track.kind: track for track in clips.tracks_of(clip)}
@@ -149,7 +162,7 @@ def test_nothing_comes_before_parameters_are_known() -> None:
     frame = frame_at(track, 3_000)
     frame.parameters = AVC
     report = flv_check.check(FlvMuxer([video()]).header() + muxer.encode(frame))
-    assert [tag.is_header for tag in report.tags] == [True, True, True, False]
+    assert [tag.is_header for tag in report.tags] == [True, True, True, True, False]
 
 
 def test_changed_parameters_come_before_their_frame() -> None:

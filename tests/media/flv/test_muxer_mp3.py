@@ -5,7 +5,8 @@ from dataclasses import replace
 import pytest
 
 from media.codecs.mp3 import Mp3Parameters
-from media.flv.muxer import FlvMuxer, carries, carries_track
+from media.flv.forms import carries, carries_track
+from media.flv.muxer import FlvMuxer
 from media.track import MP3, Kind, Track
 from tests.support import flv_check, frames
 from tests.support.sound_frames import track_of

@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 import pytest
 
 from config.access import AccessSection
-from flux.bridges.hls.bridge import HlsBridge, HlsBridgeOptions
+from flux.bridges.hls.bridge import HlsBridge
+from flux.bridges.hls.options import HlsBridgeOptions
 from flux.bridges.http.feeds import FeedBridgeOptions
 from flux.bridges.http.server import HttpLimits, HttpServer, MediaHandler
 from flux.bridges.httpflv import http_flv

@@ -1,0 +1,1 @@
+"""Sources that FLUX fetches over HTTP or WebSocket."""
