@@ -4,15 +4,20 @@ MPEG-TS needs neither an initialization section nor an end. MP4 needs both: it c
 fragments and describes its tracks once (EXT-X-MAP).
 """
 
+from collections import deque
 from collections.abc import Mapping, Sequence
 from typing import ClassVar, Protocol
 
+from flux.base.units import rescale
 from media.fmp4 import sample_entries
 from media.fmp4.muxer import FragmentMuxer
 from media.frame import Frame
+from media.hls.segment import TIME_HZ
 from media.mpegts import muxer as mpegts
 from media.parameters import Parameters
 from media.track import H265, OPUS, Track
+
+MAX_WAITING = 10_000  # frames of one track without a boundary
 
 
 class Container(Protocol):
@@ -23,6 +28,7 @@ class Container(Protocol):
     content_type: ClassVar[str]
     version: ClassVar[int]  # EXT-X-VERSION that a playlist with such segments needs
     has_initialization: ClassVar[bool]
+    holds: bool  # frames wait for the boundary that decides whose they are
 
     @staticmethod
     def carries(track: Track) -> bool:
@@ -40,16 +46,19 @@ class Container(Protocol):
     def encode(self, frame: Frame) -> bytes | None:
         """The bytes that this frame adds now, maybe none; None: the segment has no place for it."""
 
-    def part(self, following: Frame) -> bytes:
-        """The bytes that end a part of the segment, before the frame that the next one begins with.
+    def part(self, following: Frame | None, boundary: int) -> bytes:
+        """The bytes that end a part of the segment at `boundary`, in ticks of 90 kHz.
 
-        Empty where a part of this kind is no more than its frames.
+        `following`: the frame of the leading track that the next part begins with; it may have
+        been encoded already. Empty where there is nothing, or where a part of this kind is no more
+        than its frames.
         """
 
-    def finish(self, following: Frame | None) -> bytes:
+    def finish(self, following: Frame | None, boundary: int | None) -> bytes:
         """The bytes that end the segment.
 
-        `following`: the frame that the next segment begins with, if that goes on where this ends.
+        `following`: the frame that the next segment begins with, at `boundary`; None and None: what
+        comes next, if anything does, does not go on where this ends.
         """
 
 
@@ -63,7 +72,9 @@ class TsContainer:
     has_initialization: ClassVar[bool] = False
 
     def __init__(self, tracks: Sequence[Track]) -> None:
-        self._muxer = mpegts.TsMuxer(tracks, tables_interval=0)
+        self._muxer = mpegts.TsMuxer(tracks, tables_interval=0, origin=mpegts.FIRST_DTS)
+        self._waiting: deque[tuple[int, Frame]] = deque()
+        self.holds = False
 
     @staticmethod
     def carries(track: Track) -> bool:
@@ -84,18 +95,28 @@ class TsContainer:
         self._muxer.request_tables()
 
     def encode(self, frame: Frame) -> bytes | None:
-        """The frame as transport packets."""
-        return self._muxer.encode(frame) or None
-
-    def part(self, following: Frame) -> bytes:
-        """Nothing: each frame was written whole."""
-        del following
+        """The frame as transport packets, unless it has to wait."""
+        if not self.holds:
+            return self._muxer.encode(frame) or None
+        if len(self._waiting) == MAX_WAITING:
+            return None
+        self._waiting.append((rescale(frame.pts, frame.track.clock_rate, TIME_HZ), frame))
         return b""
 
-    def finish(self, following: Frame | None) -> bytes:
-        """Nothing: each frame was written whole."""
+    def part(self, following: Frame | None, boundary: int) -> bytes:
+        """The frames that waited and begin before the boundary."""
+        return self.finish(following, boundary)
+
+    def finish(self, following: Frame | None, boundary: int | None) -> bytes:
+        """The frames that waited and begin before the boundary; others were written at once."""
         del following
-        return b""
+        packets: list[bytes] = []
+        waiting = self._waiting
+        while waiting and (boundary is None or waiting[0][0] < boundary):
+            packets.append(self._muxer.encode(waiting.popleft()[1]))
+        if boundary is None:
+            packets.append(self._muxer.flush())
+        return b"".join(packets)
 
 
 class Fmp4Container:
@@ -115,6 +136,7 @@ class Fmp4Container:
         self._parameters: tuple[tuple[Track, Parameters], ...] = ()  # that the muxer was made with
         self._muxer: FragmentMuxer | None = None
         self._initialization = b""
+        self.holds = True  # always: samples wait for those after them
 
     @staticmethod
     def carries(track: Track) -> bool:
@@ -149,15 +171,15 @@ class Fmp4Container:
         self._muxer.add(frame)
         return b""
 
-    def part(self, following: Frame) -> bytes:
+    def part(self, following: Frame | None, boundary: int) -> bytes:
         """A fragment."""
-        return self._muxer.cut(following) if self._muxer is not None else b""
+        return self._muxer.cut(following, boundary) if self._muxer is not None else b""
 
-    def finish(self, following: Frame | None) -> bytes:
+    def finish(self, following: Frame | None, boundary: int | None) -> bytes:
         """The last fragment, or the only one."""
         if self._muxer is None:
             return b""
-        return self._muxer.finish() if following is None else self._muxer.cut(following)
+        return self._muxer.finish() if following is None else self._muxer.cut(following, boundary)
 
 
 MPEGTS, FMP4, AUTO = "mpegts", "fmp4", "auto"

@@ -24,6 +24,16 @@ class Rendition:
             self._video_frames += segment.video_frames
             self._video_ticks += segment.duration
 
+    @property
+    def peak_bps(self) -> int:
+        """Bits a second of its heaviest row of segments."""
+        return self._bandwidth.peak_bps
+
+    @property
+    def average_bps(self) -> int:
+        """Bits a second of all segments."""
+        return self._bandwidth.average_bps
+
     def variant(self, present: Iterable[Parameters | None]) -> Variant:
         """The description, by the parameters of the tracks that really delivered frames.
 

@@ -26,6 +26,7 @@ class Segment:
     is_independent: bool  # its first video frame is one that a decoder can start with
     video_frames: int
     initialization: Initialization | None = None
+    is_gap: bool = False  # of this rendition there is nothing in it; EXT-X-GAP
 
     @property
     def seconds(self) -> float:
@@ -39,6 +40,7 @@ class SegmentBuilder:
     __slots__ = (
         "chunks",
         "end",
+        "has_media",
         "initialization",
         "is_discontinuity",
         "is_independent",
@@ -55,8 +57,9 @@ class SegmentBuilder:
         is_discontinuity: bool,
         initialization: Initialization | None = None,
     ) -> None:
-        self.start = start  # DTS of the first frame
-        self.end = start  # where the frames seen so far end
+        self.start = start  # when it begins to be shown
+        self.end = start  # when the frames seen so far have been shown
+        self.has_media = False
         self.ntp = ntp
         self.is_discontinuity = is_discontinuity
         self.initialization = initialization
@@ -67,11 +70,16 @@ class SegmentBuilder:
 
     def add(self, data: bytes, end: int) -> None:
         """Append the bytes of a frame that lasts until `end`."""
-        self.chunks.append(data)
+        self.write(data)
         self.hold(len(data), end)
 
     def write(self, data: bytes) -> None:
         """Append the bytes of frames that were counted before."""
+        self.chunks.append(data)
+        self.has_media = True
+
+    def fill(self, data: bytes) -> None:
+        """Append bytes that are no media."""
         self.chunks.append(data)
 
     def hold(self, size_bytes: int, end: int) -> None:
@@ -84,7 +92,7 @@ class SegmentBuilder:
         """The finished segment."""
         return Segment(
             name=name,
-            data=b"".join(self.chunks),
+            data=b"".join(self.chunks) if self.has_media else b"",
             sequence=sequence,
             duration=duration,
             ntp=self.ntp,
@@ -92,4 +100,5 @@ class SegmentBuilder:
             is_independent=self.is_independent,
             video_frames=self.video_frames,
             initialization=self.initialization,
+            is_gap=not self.has_media,
         )

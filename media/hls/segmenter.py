@@ -1,44 +1,47 @@
 """Cuts one stream into segments and keeps the playlists; sans-IO and synchronous.
 
-**Cutting.** A segment starts with a key frame of the video, as soon as the one before it has its
-configured duration, or earlier where waiting for one more GOP would make it longer than the target
-duration. Audio alone is cut anywhere. Where no key frame comes in time the cut is made without
-one; so it is where a segment gets too large. `media/hls/target.py` says what is promised about
-that.
+**Lanes.** Where there are several tracks of sound, each has segments and a playlist of its own
+(`media/hls/lanes.py`), and all are cut at the same times.
+
+**Cutting.** A segment starts with a key frame of the leading track where `media/hls/rhythm.py` says
+so. Audio alone is cut anywhere. Where no key frame comes in time the cut is made without one; so it
+is where a segment gets too large, and where other tracks run on while the leading one is silent.
+What the playlists promise about that is in `media/hls/target.py`.
 
 **Breaks.** A frame with `discontinuity` starts a new segment with EXT-X-DISCONTINUITY; the first
 frames of the other tracks after it carry the same mark and belong to the same break. New parameters
 on a key frame are a break for the playlist too, and so is a time that leaps by more than a segment
 without any mark. After a break the video waits for a key frame if segments are called independent.
 
-**Time** is the DTS in 90 kHz, the same clock for all tracks. Program date time is the NTP stamp of
-a segment's first frame.
+**Time** is presentation time in 90 kHz (`media/hls/presentation.py`), the same clock for all
+tracks: EXTINF is what lies between the starts of two segments, and program date time is the NTP
+stamp of a segment's start.
 """
 
 from collections.abc import Callable, Iterable, Sequence
 
-from flux.base.units import rescale
+from flux.base.units import NTP_SECOND, rescale
 from media.frame import NO_TIME, Frame
 from media.hls.container import Container, TsContainer
-from media.hls.interleave import Interleaver
+from media.hls.interleave import MAX_WAIT, MAX_WAIT_APART, Interleaver
+from media.hls.lanes import Lanes
 from media.hls.options import HlsOptions
-from media.hls.parts import LISTED_TARGETS, Part, PartList
-from media.hls.playlist import LowLatency, Playlist, media_playlist, multivariant_playlist
-from media.hls.rendition import Rendition
-from media.hls.segment import TIME_HZ, Initialization, Segment, SegmentBuilder
-from media.hls.target import TargetDuration
+from media.hls.parts import Part, PartClock, PartList
+from media.hls.playlist import Variant
+from media.hls.presentation import Presentation
+from media.hls.presenter import Presenter
+from media.hls.rhythm import OwnRhythm, Rhythm
+from media.hls.segment import TIME_HZ, Initialization, Segment
+from media.hls.track_state import TrackState
 from media.hls.window import Window
 from media.parameters import Parameters
 from media.track import Kind, Track
 
-MEDIA_PLAYLIST_NAME = "media.m3u8"
-INITIALIZATION_EXTENSION = "mp4"
-EARLY = TIME_HZ // 20  # a key frame that jitters to this much before its time is in time
 SKEW = TIME_HZ * 49 // 100  # other tracks may run ahead of the video without forcing a cut
 
 
 def _no_part() -> None:
-    """The same of parts."""
+    """The listener of a segmenter to whose parts nobody listens."""
 
 
 def _nobody(_segment: Segment | None) -> None:
@@ -52,7 +55,8 @@ class Segmenter:
     `on_change` hears of every finished segment, and of the end with None, `on_part` of parts that
     end no segment. A run under the same URL
     as an earlier one continues it with `first_sequence` and `first_discontinuity` from the earlier
-    window's `next_sequence` and `next_discontinuity`.
+    window's `next_sequence` and `next_discontinuity`. `rhythm`: who decides where segments begin
+    and how they are numbered. `uri`: the name of the only playlist where there is to be no other.
     """
 
     def __init__(
@@ -66,34 +70,32 @@ class Segmenter:
         on_part: Callable[[], None] = _no_part,
         first_sequence: int = 0,
         first_discontinuity: int = 0,
+        rhythm: Rhythm | None = None,
+        uri: str = "",
     ) -> None:
         self._options = options
-        self._prefix = prefix
         self._on_change = on_change
         self._on_part = on_part
-        self._container = container(())
-        self._window = Window(options.window_segments, first_sequence, first_discontinuity)
-        self._target = TargetDuration(options.segment_duration, options.max_gop)
-        self._parts = PartList(options.part_duration) if options.part_duration else None
-        self._interleaver: Interleaver | None = None  # with parts
+        self._rhythm = rhythm or OwnRhythm(options)
+        self._target = self._rhythm.target
+        self._wanted = max(1, round(options.segment_duration * TIME_HZ))
+        self._clock = PartClock(options.part_duration) if options.part_duration else None
+        self._presentation = Presentation()
+        self._interleaver: Interleaver | None = None  # with parts, or several lanes
         self._now = 0.0
-        self._rendition = Rendition(MEDIA_PLAYLIST_NAME)
-        self._wanted = max(1, round(options.segment_duration * TIME_HZ) - EARLY)
-        self._states: dict[Track, _TrackState] = {}
+        first = (first_sequence, first_discontinuity)
+        self.lanes = Lanes(options, prefix, container, first, uri)
+        self._states: dict[Track, TrackState] = {}
         self._lead: Track | None = None
         self._left_out: tuple[Track, ...] = ()
-        self._open: SegmentBuilder | None = None
-        self._initialization: Initialization | None = None
         self._is_break_due = first_sequence > 0  # EXT-X-DISCONTINUITY before the next segment
         self._is_change_due = False  # parameters changed: a break at the next key frame
         self._waits_since: float | None = None  # for a key frame
         self._needs_key = True
         self._started_at: float | None = None
-        self._playlists: tuple[Playlist, Playlist, Playlist] | None = None
-        self.is_ended = False
+        self.presenter = Presenter(self.lanes.all, self._target, self._clock)
         self.dropped = 0  # frames that came while waiting for a key frame
-        self._use_tracks(self._choose(tracks))
-        self._left_out = tuple(track for track in tracks if track not in self._states)
+        self._use_tracks(tracks)
 
     # -- frames in -------------------------------------------------------------------------
 
@@ -104,28 +106,40 @@ class Segmenter:
 
     def frame(self, frame: Frame, now: float) -> None:
         """Take the next frame of the stream; those of tracks left out are ignored."""
+        if frame.track not in self._states or self.is_ended:
+            return
+        start = self._place(frame)
         if self._interleaver is None:
-            self._take(frame, now)
+            self._take(frame, start, now)
             return
         self._now = now
-        for each in self._interleaver.push(frame):
-            self._take(each, now)
+        for each, when in self._interleaver.push(frame, start):
+            self._take(each, when, now)
+
+    def _place(self, frame: Frame) -> int:
+        """When the media from this frame on are shown."""
+        pts = rescale(frame.pts, frame.track.clock_rate, TIME_HZ)
+        if frame.track is not self._lead or frame.track.kind is not Kind.VIDEO:
+            return pts
+        if frame.discontinuity:
+            self._presentation.reset()
+        dts = rescale(frame.dts, frame.track.clock_rate, TIME_HZ)
+        return self._presentation.place(pts, dts, is_key=frame.key)
 
     def _take_rest(self) -> None:
         """Take what still waits for other tracks."""
         if self._interleaver is not None:
-            for frame in self._interleaver.flush():
-                self._take(frame, self._now)
+            for frame, start in self._interleaver.flush():
+                self._take(frame, start, self._now)
 
-    def _take(self, frame: Frame, now: float) -> None:
-        state = self._states.get(frame.track)
-        if state is None or self.is_ended:
-            return
+    def _take(self, frame: Frame, start: int, now: float) -> None:
+        state = self._states[frame.track]
         if self._started_at is None:
             self._started_at = now
-        if frame.discontinuity and state.last_dts != NO_TIME:
+        if frame.discontinuity and state.is_break(start):
             self._break_timeline()
-        dts = rescale(frame.dts, frame.track.clock_rate, TIME_HZ)
+            for each in self._states.values():
+                each.owes_mark(start, state)
         is_key = frame.key and state.is_lead
         if self._needs_key and not self._is_key_wait_over(frame, is_key, now):
             self.dropped += 1
@@ -133,62 +147,62 @@ class Segmenter:
         if frame.parameters is not state.parameters:
             self._change_parameters(state, frame.parameters)
         if is_key and state.is_video:
-            self._target.key_frame(dts)
-        self._cut_if_due(frame, state, dts, is_key)
-        segment = self._open or self._begin(frame, dts, is_key)
-        state.step(dts)
-        parts = self._parts
-        if parts is not None and state.is_lead:
-            if parts.is_due(dts, state.duration):
-                self._cut_part(segment, parts, frame, dts)
-            parts.frame(is_key=frame.key)
-        data = self._container.encode(frame)
-        if data is not None:
-            if state.is_video:
+            self._target.key_frame(start)
+        begin = self._cut_if_due(frame, state, start, is_key=is_key)
+        if self.lanes.main.open is None:
+            self._begin(frame, begin, is_key=is_key)
+        state.step(rescale(frame.dts, frame.track.clock_rate, TIME_HZ))
+        if self._clock is not None and state.is_lead:
+            self._cut_parts(self._clock, frame, start, state.duration)
+        pts = rescale(frame.pts, frame.track.clock_rate, TIME_HZ) if state.is_video else start
+        if state.lane.add(frame, pts + state.duration):
+            segment = state.lane.open
+            if state.is_video and segment is not None:
                 if not (is_key or segment.video_frames):
                     segment.is_independent = False
                     self._target.starts_without_key()
                 segment.video_frames += 1
-            if data:
-                segment.add(data, dts + state.duration)
-            else:
-                segment.hold(frame.size_bytes, dts + state.duration)
             state.has_data = True
 
     def set_tracks(self, tracks: Sequence[Track]) -> None:
         """Another set of tracks or codecs from the next frame on: a break, if any of it is ours."""
-        chosen = self._choose(tracks)
-        if tuple(chosen.values()) != self.tracks:
-            self._take_rest()
-            self._break_timeline()
-            self._waits_since = None
-            self._use_tracks(chosen)
-        self._left_out = tuple(track for track in tracks if track not in self._states)
+        ours = {track for track in (*self._states, *self._left_out) if self.lanes.carries(track)}
+        if {track for track in tracks if self.lanes.carries(track)} == ours:
+            self._left_out = tuple(track for track in tracks if track not in self._states)
+            return
+        self._take_rest()
+        self._break_timeline()
+        self._waits_since = None
+        self._use_tracks(tracks)
 
     def end(self) -> None:
         """The stream is over: what is open becomes the last segment, the playlist is closed."""
         if self.is_ended:
             return
         self._take_rest()
-        if self._open is not None:
-            self._close(self._open.end - self._open.start)
+        self._close()
         self._target.finish()
-        self.is_ended = True
-        self._playlists = None
+        self.presenter.is_ended = True
+        self.presenter.changed()
         self._on_change(None)
         self._on_change, self._on_part = _nobody, _no_part  # their owner holds this one
 
     # -- playlists and segments out --------------------------------------------------------
 
     @property
+    def is_ended(self) -> bool:
+        """Whether there will be nothing more."""
+        return self.presenter.is_ended
+
+    @property
     def content_type(self) -> str:
         """The media type of the segments."""
-        return self._container.content_type
+        return self.lanes.main.container.content_type
 
     @property
     def name(self) -> str:
         """The output's name in counts and logs."""
-        return self._container.name
+        return self.lanes.main.container.name
 
     @property
     def tracks(self) -> tuple[Track, ...]:
@@ -197,13 +211,13 @@ class Segmenter:
 
     @property
     def left_out(self) -> tuple[Track, ...]:
-        """Tracks that segments of this kind cannot carry, and seconds of a kind."""
+        """Tracks that segments of this kind cannot carry, and those of which there is no choice."""
         return self._left_out
 
     @property
     def window(self) -> Window:
-        """The segments, for reading."""
-        return self._window
+        """The segments of the first playlist, for reading."""
+        return self.lanes.main.window
 
     @property
     def target_duration(self) -> int:
@@ -215,63 +229,56 @@ class Segmenter:
         """Whether playlists call their segments independent."""
         return self._target.is_known and self._target.is_independent
 
-    @property
-    def ready_at(self) -> float | None:
-        """When one segment will be enough; None before the first frame."""
-        if self._started_at is None:
-            return None
-        return self._started_at + self._options.ready_wait
-
     def is_ready(self, now: float) -> bool:
         """Whether a first playlist can be given out; until then requests should be held."""
-        count = len(self._window)
+        count = len(self.window)
         if not count or not self._target.is_known:
             return False
         if self.is_ended or count >= self._options.ready_segments:
             return True
-        return self.ready_at is not None and now >= self.ready_at
+        return self._started_at is not None and now >= self._started_at + self._options.ready_wait
 
     def segment(self, name: str) -> Segment | Initialization | None:
         """What has this name in playlists, also for a while after it left them."""
-        own = self._initialization  # named by parts before the window has a segment with it
-        if own is not None and own.name == name:
-            return own
-        return self._window.find(name)
+        return self.lanes.segment(name)
 
     def part(self, name: str) -> Part | None:
         """The part of this name, while it is kept."""
-        return self._parts.find(name) if self._parts is not None else None
+        return self.lanes.part(name)
 
     @property
     def parts(self) -> PartList | None:
-        """What blocking requests ask for; None without low latency."""
-        return self._parts
+        """What blocking requests ask for, the same in all playlists; None without low latency."""
+        return self.lanes.main.parts
+
+    @property
+    def version(self) -> int:
+        """EXT-X-VERSION that playlists with these segments need."""
+        return self.lanes.main.container.version
+
+    def variant(self) -> Variant:
+        """What a multivariant playlist of several streams says of this one."""
+        return self.presenter.variants()[0]
 
     def multivariant_playlist(self, token: str = "") -> bytes:
         """The playlist at the stream's own URL; call it when `is_ready`."""
-        return self._render()[0].render(token)
+        return self.presenter.multivariant().render(token)
 
-    def media_playlist(self, token: str = "", *, may_skip: bool = False) -> bytes:
+    def media_playlist(self, token: str = "", *, may_skip: bool = False, number: int = 0) -> bytes:
         """The playlist with the segments, or a delta update of it; call it when `is_ready`."""
-        return self._render()[2 if may_skip else 1].render(token)
+        return self.presenter.media(number, may_skip=may_skip).render(token)
 
-    # -- inside ----------------------------------------------------------------------------
+    # -- cutting ---------------------------------------------------------------------------
 
-    def _choose(self, tracks: Sequence[Track]) -> dict[Kind, Track]:
-        """The first track of each kind that the segments can carry."""
-        chosen: dict[Kind, Track] = {}
-        for track in tracks:
-            if self._container.carries(track):
-                chosen.setdefault(track.kind, track)
-        return chosen
-
-    def _use_tracks(self, chosen: dict[Kind, Track]) -> None:
-        self._lead = chosen.get(Kind.VIDEO, chosen.get(Kind.AUDIO))
-        self._states = {track: _TrackState(track, self._lead) for track in chosen.values()}
-        self._container.set_tracks(tuple(self._states))
-        if self._parts is not None:
-            self._interleaver = Interleaver(self._lead)
-        has_video = Kind.VIDEO in chosen
+    def _use_tracks(self, tracks: Sequence[Track]) -> None:
+        self._states = self.presenter.states = self.lanes.assign(tracks)
+        self._lead = next(iter(self._states), None)
+        self._left_out = tuple(track for track in tracks if track not in self._states)
+        is_apart = len(self.lanes) > 1
+        if self._clock is not None or is_apart:
+            self._interleaver = Interleaver(self._lead, MAX_WAIT_APART if is_apart else MAX_WAIT)
+        self._presentation.reset()
+        has_video = self._lead is not None and self._lead.kind is Kind.VIDEO
         self._needs_key = has_video
         self._target.use_tracks(has_video)
 
@@ -283,161 +290,111 @@ class Segmenter:
             self._needs_key = False
             return True
         # Before the first picture sound has nothing to go with; after a break it goes on.
-        return frame.track is not self._lead and len(self._window) > 0
+        return frame.track is not self._lead and len(self.window) > 0
 
     def _break_timeline(self) -> None:
         for state in self._states.values():
             state.last_dts = NO_TIME
         self._target.timeline_broke()
-        if self._open is not None:
-            self._close(self._open.end - self._open.start)
-        self._is_break_due = self._is_break_due or len(self._window) > 0
+        self._close()
+        self._is_break_due = self._is_break_due or len(self.window) > 0
         if self._target.is_independent and self._lead and self._lead.kind is Kind.VIDEO:
             self._needs_key = True
             self._waits_since = None
 
-    def _change_parameters(self, state: "_TrackState", parameters: Parameters | None) -> None:
+    def _change_parameters(self, state: TrackState, parameters: Parameters | None) -> None:
         if parameters is None:
             return
-        is_news = state.parameters is not None or self._container.has_initialization
+        is_news = state.parameters is not None or state.lane.container.has_initialization
         if is_news and parameters != state.parameters:
-            self._is_change_due = self._open is not None or len(self._window) > 0
+            is_open = state.lane.open is not None
+            self._is_change_due = is_open or len(self.window) > 0
+            state.lane.has_changed = is_open
         state.parameters = parameters
-        self._playlists = None
+        self.presenter.changed()
 
-    def _cut_if_due(self, frame: Frame, state: "_TrackState", dts: int, is_key: bool) -> None:
-        """Close the open segment if the frame at `dts` has to start a new one."""
-        segment = self._open
+    def _cut_if_due(self, frame: Frame, state: TrackState, start: int, *, is_key: bool) -> int:
+        """Close the open segment if the frame at `start` has to begin a new one: answers where."""
+        segment = self.lanes.main.open
         if segment is None:
-            return
-        elapsed = dts - segment.start
-        limit = self._target.limit
-        if is_key and (
-            self._is_change_due
-            or elapsed >= self._wanted
-            or (self._target.is_known and elapsed + self._target.gop > limit)
-        ):
-            is_due = elapsed > 0
-        else:
-            end = elapsed + state.duration
-            is_due = elapsed > 0 and end > (limit if state.is_lead else limit + SKEW)
-        if is_due and not is_key:
-            self._target.gop_too_long()
+            return start
+        elapsed = start - segment.start
+        is_due = False
+        if elapsed > 0 and is_key and (self._is_change_due or self._rhythm.is_due(frame, elapsed)):
+            is_due = True
+        elif elapsed > 0 and (state.is_lead or not self._is_lead_held()):
+            end = elapsed + state.duration - (0 if state.is_lead else SKEW)
+            is_due = self._rhythm.is_late(frame, end)
+            if is_due and not is_key:
+                self._target.gop_too_long()
         if not is_due and segment.size_bytes < self._options.max_segment_bytes:
-            return
-        if elapsed > limit + SKEW:  # an unmarked gap
-            self._close(segment.end - segment.start)
+            return start
+        if elapsed > self._target.limit + SKEW:  # an unmarked gap
+            self._close()
             self._is_break_due = True
-        else:
-            self._close(elapsed, None if is_key and self._is_change_due else frame)
+            return start
+        return self._close(start, frame)
 
-    def _begin(self, frame: Frame, dts: int, is_key: bool) -> SegmentBuilder:
+    def _is_lead_held(self) -> bool:
+        return self._interleaver is not None and self._interleaver.is_holding
+
+    def _begin(self, frame: Frame, start: int, *, is_key: bool) -> None:
         is_break = self._is_break_due or (self._is_change_due and is_key)
         self._is_break_due = False
         self._is_change_due = self._is_change_due and not is_key
-        self._container.begin({track: state.parameters for track, state in self._states.items()})
-        data = self._container.initialization()
-        if data and (self._initialization is None or self._initialization.data != data):
-            name = f"{self._stem}.{INITIALIZATION_EXTENSION}"
-            self._initialization = Initialization(name, data)
-        if self._parts is not None:
-            self._parts.begin(self._stem, self._window.next_sequence, dts)
-        self._open = segment = SegmentBuilder(dts, frame.ntp, is_break, self._initialization)
-        return segment
+        pts = rescale(frame.pts, frame.track.clock_rate, TIME_HZ)
+        ntp = frame.ntp + (start - pts) * NTP_SECOND // TIME_HZ if frame.ntp else 0
+        parameters = {track: state.parameters for track, state in self._states.items()}
+        following = self.window.next_sequence
+        number, is_break = self._rhythm.begin(frame, following, is_break=is_break)
+        for lane in self.lanes:
+            if number != following:
+                lane.window.restart(number, self._rhythm.breaks_before(number))
+            lane.begin(start, ntp, is_break, parameters)
+        if self._clock is not None:
+            self._clock.begin(start)
 
-    def _cut_part(
-        self, segment: SegmentBuilder, parts: PartList, following: Frame, dts: int
-    ) -> None:
-        data = self._container.part(following)
-        if data:
-            segment.write(data)
-            parts.add(data, dts)
-            self._playlists = None
+    def _cut_parts(self, clock: PartClock, frame: Frame, start: int, duration: int) -> None:
+        """End the parts that end before this frame of the leading track."""
+        cuts = list(clock.frame(frame, start, duration, is_key=frame.key))
+        for cut in cuts:
+            for lane in self.lanes:
+                lane.cut_part(cut)
+        if cuts:
+            self.presenter.changed()
             self._on_part()
 
-    def _close(self, duration: int, following: Frame | None = None) -> None:
-        builder, self._open = self._open, None
-        if builder is None:
-            return
-        rest = self._container.finish(following)
-        if rest:
-            builder.write(rest)
-            if self._parts is not None:
-                self._parts.add(rest, builder.start + duration)
-        if not builder.chunks:
-            self._is_break_due = self._is_break_due or builder.is_discontinuity
-            return
-        sequence = self._window.next_sequence
-        name = f"{self._stem}.{self._container.extension}"
-        # No segment may round to more than the target, wherever its frames say they end.
-        duration = max(1, min(duration, self._target.limit + SKEW))
-        segment = builder.build(name, sequence, duration)
-        self._target.segment_done(segment.duration)
-        self._window.add(segment, 3 * self._target.seconds * TIME_HZ)
+    def _close(self, end: int | None = None, following: Frame | None = None) -> int:
+        """End the open segment at `end`, before this frame; None: it just ends. Answers where."""
+        main, clock = self.lanes.main, self._clock
+        if main.open is None:
+            return 0
+        goes_on = end is not None
+        if end is None:
+            end = max(lane.open.end for lane in self.lanes if lane.open is not None)
+        has_key = True
+        if clock is not None:
+            end = max(end, clock.start + 1)
+            for cut in list(clock.finish(end)):
+                for lane in self.lanes:
+                    lane.cut_part(cut)
+            end, has_key = clock.last(end), clock.has_key
+        for lane in self.lanes:
+            lane.stop(following, end, goes_on=goes_on, has_key=has_key)
+        is_kept = any(lane.has_media for lane in self.lanes)
+        if not is_kept:
+            self._is_break_due = self._is_break_due or main.open.is_discontinuity
         target = max(self._target.seconds * TIME_HZ, self._wanted)
-        self._rendition.add(segment, target)
-        if self._parts is not None:
-            self._parts.close(LISTED_TARGETS * target, self._stem)
-        self._playlists = None
-        self._on_change(segment)
-
-    @property
-    def _stem(self) -> str:
-        """What the next segment to be finished is called, without an extension."""
-        return f"{self._prefix}-{self._window.next_sequence}"
-
-    def _render(self) -> tuple[Playlist, Playlist, Playlist]:
-        if self._playlists is None:
-            self._target.freeze()
-            if self._parts is not None:
-                self._parts.freeze()
-            version = self._container.version
-            is_independent = self.is_independent
-            present = [state.parameters for state in self._states.values() if state.has_data]
-            self._playlists = (
-                multivariant_playlist(
-                    self._rendition.variant(present),
-                    version=version,
-                    is_independent=is_independent,
-                ),
-                self._media_playlist(version, is_independent, may_skip=False),
-                self._media_playlist(version, is_independent, may_skip=True),
-            )
-        return self._playlists
-
-    def _media_playlist(self, version: int, is_independent: bool, *, may_skip: bool) -> Playlist:
-        low_latency = None
-        parts, target = self._parts, self._target.seconds
-        if parts is not None:
-            hint = "" if self.is_ended else parts.next_name
-            listed = parts.listed(target * TIME_HZ)
-            low_latency = LowLatency(parts.target_seconds, listed, self._open, parts.open, hint)
-        return media_playlist(
-            self._window,
-            target_duration=target,
-            version=version,
-            is_independent=is_independent,
-            is_ended=self.is_ended,
-            low_latency=low_latency,
-            may_skip=may_skip and parts is not None,
-        )
-
-
-class _TrackState:
-    """What the segmenter remembers of a track."""
-
-    __slots__ = ("duration", "has_data", "is_lead", "is_video", "last_dts", "parameters")
-
-    def __init__(self, track: Track, lead: Track | None) -> None:
-        self.is_video = track.kind is Kind.VIDEO
-        self.is_lead = track is lead
-        self.parameters = track.parameters
-        self.last_dts = NO_TIME  # since the last break
-        self.duration = 0  # ticks of a frame, as last seen
-        self.has_data = False
-
-    def step(self, dts: int) -> None:
-        """Note a frame's time."""
-        if self.last_dts != NO_TIME and dts > self.last_dts:
-            self.duration = dts - self.last_dts
-        self.last_dts = dts
+        longest = self._target.limit + SKEW
+        segment = None
+        is_break = self._rhythm.is_break(main.window.next_sequence)
+        for lane in self.lanes:
+            if lane.open is not None:
+                lane.open.is_discontinuity = lane.open.is_discontinuity or is_break
+            done = lane.close(end, target, longest, is_kept=is_kept)
+            segment = segment or done
+        if segment is not None:
+            self._target.segment_done(segment.duration)
+            self.presenter.changed()
+            self._on_change(segment)
+        return end

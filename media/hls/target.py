@@ -20,16 +20,17 @@ RHYTHM_PERCENT = 110  # the longest of them against the shortest
 
 
 class TargetDuration:
-    """Watches the first key frames, then holds the values."""
+    """Watches the first key frames, then holds the values. `fixed`: seconds decided elsewhere."""
 
-    def __init__(self, segment_duration: float, max_gop: float) -> None:
+    def __init__(self, segment_duration: float, max_gop: float, fixed: int = 0) -> None:
         self._configured = ceil(segment_duration)
         self._max_gop = max(ceil(max_gop), self._configured)
         self._last_key: int | None = None
         self._longest_segment = 0
         self._is_final = False
         self.gop = 0  # ticks of the last whole GOP
-        self.seconds = 0  # the target duration; 0 until it is known
+        self.seconds = fixed  # the target duration; 0 until it is known
+        self._is_fixed = fixed > 0
         self._gop_count = 0
         self._longest_gop = self._shortest_gop = 0
         self._is_audio_only = False
@@ -58,15 +59,15 @@ class TargetDuration:
         """Ticks that no segment may exceed."""
         return (self.seconds or self._max_gop + SLACK) * TIME_HZ
 
-    def key_frame(self, dts: int) -> None:
-        """A key frame that may start a segment; two of them make a GOP."""
-        if self._last_key is not None and dts > self._last_key:
-            self.gop = gop = dts - self._last_key
+    def key_frame(self, start: int) -> None:
+        """A key frame, shown at `start`, that may start a segment; two of them make a GOP."""
+        if self._last_key is not None and start > self._last_key:
+            self.gop = gop = start - self._last_key
             self._longest_gop = max(self._longest_gop, gop)
             self._shortest_gop = min(self._shortest_gop or gop, gop)
             self._gop_count += 1
             self._settle(ceil(self.gop / TIME_HZ))
-        self._last_key = dts
+        self._last_key = start
 
     def use_tracks(self, has_video: bool) -> None:
         """The tracks are known; audio alone can be cut anywhere."""
@@ -102,7 +103,7 @@ class TargetDuration:
             self._is_final = True
 
     def _settle(self, gop_seconds: int) -> None:
-        if not self._is_final:
+        if not (self._is_final or self._is_fixed):
             wanted = max(self._configured, min(gop_seconds, self._max_gop)) + SLACK
             longest = (self._longest_segment + TIME_HZ // 2) // TIME_HZ
             self.seconds = max(self.seconds, wanted, longest)

@@ -1,64 +1,40 @@
 """Answers playlists and segments on the media listener, and keeps the viewers' sessions.
 
 A request for a playlist that is not there yet is held: while an on-demand source starts, and until
-the segmenter has enough segments; players give up on a 404 (reference 5.4, row 49). When it comes,
-thousands may wait for it: they are answered in slices.
+the segmenter has enough segments; players give up on a 404 (reference 5.4, row 49).
+
+Viewers are told apart by a token in their URLs. Where playlists are to be shared, by a CDN above
+all, there is none, and all who read a stream are one session.
 """
 
-import asyncio
-import re
 import time
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
 from itertools import count
 
 from flux.base.errors import PeerError, WireError
+from flux.bridges.hls.answers import OWN, PLAYLIST_HEADERS, give_media, give_playlist, shared_cache
 from flux.bridges.hls.blocking import NO_WISH, Wish
+from flux.bridges.hls.group import Group, GroupOutput
+from flux.bridges.hls.names import MULTIVARIANT_PLAYLIST_NAME, PLAYLIST_NAME, SEGMENT_NAME
+from flux.bridges.hls.options import HlsBridgeOptions
 from flux.bridges.hls.output import OUTPUT_NAME, HlsOutput
 from flux.bridges.hls.session import PROTOCOL, HlsSession
+from flux.bridges.hls.waiting import Held, Waiting
 from flux.bridges.http.connection import HttpConnection
 from flux.bridges.http.request import Request, is_stream_name
-from flux.bridges.http.response import CORS
 from flux.core.admission import Admission, Verdict
 from media.events import StreamStateChanged
-from media.hls.options import HlsOptions
-from media.hls.segmenter import MEDIA_PLAYLIST_NAME, Segmenter
+from media.hls.parts import Part
+from media.hls.playlist import Playlist
+from media.hls.segment import Initialization, Segment
+from media.hls.segmenter import Segmenter
 from media.router import Router
 from media.stream import Emit, State, Stream
 
-MULTIVARIANT_PLAYLIST_NAME = "index.m3u8"
-PLAYLISTS = (MULTIVARIANT_PLAYLIST_NAME, MEDIA_PLAYLIST_NAME)
-SEGMENT_NAME = re.compile(r"\w+-\d+(?:\.\d+)?\.(?:ts|m4s|mp4)")  # what segmenters call theirs
-PLAYLIST_HEADERS = (
-    *CORS,
-    ("Content-Type", "application/vnd.apple.mpegurl"),
-    ("Cache-Control", "no-cache"),
-)
-SEGMENT_CACHE = ("Cache-Control", "public, max-age=3600, immutable")
 MAX_SESSIONS = 20_000
-SLICE = 0.002  # seconds of answers before the loop gets its turn
 
-
-@dataclass(frozen=True, slots=True)
-class HlsBridgeOptions:
-    """What configuration says of HLS."""
-
-    segmenter: HlsOptions = HlsOptions()  # noqa: RUF009 - frozen
-    always: bool = False  # make segments even if nobody asks
-    close_after: float = 30.0  # a session without a request for so long is over
-    hold: float = 15.0  # longest wait of a playlist request for the first segments
-
-
-@dataclass(slots=True, eq=False)
-class _Held:
-    """A playlist request that waits."""
-
-    connection: HttpConnection
-    session: HlsSession
-    name: str  # of a playlist, or of a part
-    deadline: float
-    wish: Wish
+AnyOutput = HlsOutput | GroupOutput
 
 
 class HlsBridge:
@@ -72,28 +48,37 @@ class HlsBridge:
         options: HlsBridgeOptions,
         make_token: Callable[[], str],
         now: Callable[[], float] = time.monotonic,
+        options_of: Callable[[str], HlsBridgeOptions] | None = None,
     ) -> None:
+        """`options_of`: those of a stream by its name, where they may be others."""
         self._router = router
         self._admission = admission
         self._emit = emit
         self._options = options
+        self._options_of = options_of or (lambda _name: options)
         self._make_token = make_token
         self._now = now
         self._numbers = count(1)
-        self._sessions: dict[str, HlsSession] = {}
+        self._sessions: dict[str, HlsSession] = {}  # by token
+        self._shared: dict[str, HlsSession] = {}  # by stream
         self._viewers: Counter[str] = Counter()  # sessions by stream
-        self._held: dict[Stream, dict[_Held, None]] = {}
+        self._waiting = Waiting(self._try_answer)
         self._next: dict[str, tuple[int, int]] = {}  # by stream: where its URL goes on
-        self._ended: dict[str, HlsOutput] = {}  # closed playlists that sessions may still ask for
+        self._groups: dict[str, Group] = {}
+        self._ended: dict[str, AnyOutput] = {}  # closed playlists that sessions may still ask for
+
+    def add_group(self, group: Group) -> None:
+        """Serve a group under its name; its stream is declared with the router."""
+        self._groups[group.name] = group
 
     # -- requests ----------------------------------------------------------------------------
 
     def handle(self, request: Request, connection: HttpConnection) -> bool:
-        """Answer `/NAME/index.m3u8`, `/NAME/media.m3u8` and segments; False for other paths."""
+        """Answer `/NAME/index.m3u8`, media playlists and segments; False for other paths."""
         name, _, last = request.path[1:].rpartition("/")
         if not name:
             return False
-        if last in PLAYLISTS:
+        if PLAYLIST_NAME.fullmatch(last):
             self._answer_playlist(name, last, request, connection)
         elif SEGMENT_NAME.fullmatch(last) and self._router.find(name) is not None:
             self._answer_segment(name, last, request, connection)
@@ -108,7 +93,7 @@ class HlsBridge:
         if session is not None and session.closed:  # kicked
             self._forget(session, "session-ended")
             connection.refuse(*session.refusal())
-        elif session is not None and request.method != "HEAD":
+        elif session is not None and (request.method != "HEAD" or self._is_there(session)):
             session.asked_at = request.arrived
             self._answer_or_hold(session, playlist, request, connection)
         elif not is_stream_name(name):
@@ -125,6 +110,10 @@ class HlsBridge:
         session = self._sessions.get(request.query.get("s", ""))
         is_there = session is not None and session.stream is self._router.find(name)
         return session if is_there else None
+
+    def _is_there(self, session: HlsSession) -> bool:
+        output = self._output(session.stream)
+        return output is not None and output.is_ready(self._now())
 
     def _answer_head(self, name: str, request: Request, connection: HttpConnection) -> None:
         def permitted() -> None:
@@ -166,7 +155,15 @@ class HlsBridge:
             if stream is None:
                 connection.refuse(404, "stream-not-found")
                 return
+            session = self._shared.get(name)
+            if session is not None and not session.closed and session.stream is stream:
+                session.asked_at = request.arrived
+                self._answer_or_hold(session, playlist, request, connection)
+                return
             session = HlsSession(number, self._make_token(), stream, request, self._emit)
+            if self._options_of(name).shared:
+                session.is_shared = True
+                self._shared[name] = session
             if self._claim(session, connection):
                 self._answer_or_hold(session, playlist, request, connection)
 
@@ -175,7 +172,10 @@ class HlsBridge:
             has_left = True
 
         connection.on_lost = lost
-        self._admission.admit(request.to_read(name, PROTOCOL, f"{PROTOCOL}-{number}"), decided)
+        is_known = name in self._shared  # who asks through it enters anew with each request
+        ask = self._admission.permit if is_known else self._admission.admit
+        wish = request.to_read(name, PROTOCOL, "" if is_known else f"{PROTOCOL}-{number}")
+        ask(wish, decided)
 
     def _claim(self, session: HlsSession, connection: HttpConnection) -> bool:
         stream = session.stream
@@ -198,15 +198,16 @@ class HlsBridge:
         self, session: HlsSession, name: str, request: Request, connection: HttpConnection
     ) -> None:
         now = request.arrived
+        is_media = name.endswith(".m3u8") and name != MULTIVARIANT_PLAYLIST_NAME
         try:
-            wish = Wish.parse(request.query) if name == MEDIA_PLAYLIST_NAME else NO_WISH
+            wish = Wish.parse(request.query) if is_media and request.query else NO_WISH
         except WireError as exc:
             connection.refuse(400, exc.reason)
             return
-        held = _Held(connection, session, name, now + self._options.hold, wish)
-        if not self._try_answer(held, now):
-            self._held.setdefault(session.stream, {})[held] = None
-            connection.on_lost = lambda _reason: self._drop(held)
+        deadline = now + self._options.hold
+        held = Held(connection, request, session, name, deadline, wish)
+        if not self._try_answer(held):
+            self._waiting.hold(held)
 
     def _answer_segment(
         self, name: str, segment_name: str, request: Request, connection: HttpConnection
@@ -217,12 +218,12 @@ class HlsBridge:
         elif session is not None:
             self._give_segment(session, name, segment_name, request, connection)
         elif is_stream_name(name):
-            self._permit(
-                name,
-                request,
-                connection,
-                lambda: self._give_segment(None, name, segment_name, request, connection),
-            )
+
+            def permitted() -> None:
+                shared = self._shared.get(name)
+                self._give_segment(shared, name, segment_name, request, connection)
+
+            self._permit(name, request, connection, permitted)
         else:
             connection.refuse(404, "segment-not-found")
 
@@ -237,23 +238,37 @@ class HlsBridge:
         stream = self._router.find(name)
         outputs = (self._output(stream), self._ended.get(name)) if stream else ()
         for output in outputs:
-            if output is None:
+            segmenter = output.rendition(segment_name) if output is not None else None
+            if segmenter is None:
                 continue
-            parts = output.segmenter.parts
-            segment = output.segmenter.segment(segment_name) or output.segmenter.part(segment_name)
-            if segment is None:
-                if session is not None and parts is not None and segment_name == parts.next_name:
+            found = segmenter.segment(segment_name) or segmenter.part(segment_name)
+            if found is None:
+                if session is not None and segmenter.lanes.announces(segment_name):
                     self._answer_or_hold(session, segment_name, request, connection)
                     return
                 continue
             if session is not None:
                 session.asked_at = request.arrived
-                if request.method == "GET":
-                    session.took(segment, request.arrived)
-            content_type = ("Content-Type", output.segmenter.content_type)
-            connection.respond(200, [*CORS, content_type, SEGMENT_CACHE], segment.data)
+            self._send(session, segmenter, found, request, connection)
             return
         connection.refuse(404, "segment-not-found")
+
+    def _send(
+        self,
+        session: HlsSession | None,
+        segmenter: Segmenter,
+        found: Segment | Part | Initialization,
+        request: Request,
+        connection: HttpConnection,
+    ) -> None:
+        if not found.data:  # a gap
+            connection.refuse(404, "segment-not-found")
+            return
+        size = give_media(connection, request, found, segmenter.content_type)
+        if session is not None and request.method == "GET":
+            is_main = isinstance(found, Segment) and segmenter.window.find(found.name) is found
+            oldest = segmenter.window.media_sequence
+            session.took(size, found, self._now(), is_main=is_main, oldest=oldest)
 
     # -- answers -----------------------------------------------------------------------------
 
@@ -262,127 +277,118 @@ class HlsBridge:
             self._make_output(stream)
         except PeerError as exc:
             self._refuse_held(stream, exc.reason, exc.status)
-        self._serve_held(stream)
+        self._waiting.serve(stream)
 
     def _stream_failed(self, session: HlsSession) -> Callable[[str, int], None]:
         def failed(reason: str, status: int) -> None:
-            for held in self._held_of(session.stream):
+            for held in self._waiting.of(session.stream):
                 if held.session is session:
-                    self._drop(held)
-                    held.connection.refuse(status, reason, [("Retry-After", "2")])
+                    self._waiting.drop(held)
+                    held.refuse(status, reason)
             self._forget(session, reason)
 
         return failed
 
-    def _output(self, stream: Stream) -> HlsOutput | None:
+    def _output(self, stream: Stream) -> AnyOutput | None:
         output = stream.outputs.get(OUTPUT_NAME)
-        return output if isinstance(output, HlsOutput) else None
+        return output if isinstance(output, HlsOutput | GroupOutput) else None
 
-    def _make_output(self, stream: Stream) -> HlsOutput:
+    def _make_output(self, stream: Stream) -> AnyOutput:
         output = self._output(stream)
         if output is None:
-            output = HlsOutput(
-                stream,
-                self._options.segmenter,
-                self._make_token(),
-                self._next.get(stream.name, (0, 0)),
-                self._changed,
-                self._now(),
-            )
+            first = self._next.get(stream.name, (0, 0))
+            options, group = self._options_of(stream.name).segmenter, self._groups.get(stream.name)
+            if group is not None:
+                output = group.make_output(stream, options, first, self._changed)
+            else:
+                token = self._make_token()
+                output = HlsOutput(stream, options, token, first, self._changed, self._now())
             stream.outputs[OUTPUT_NAME] = output
             self._ended.pop(stream.name, None)
         return output
 
-    def _changed(self, output: HlsOutput) -> None:
+    def _changed(self, output: AnyOutput) -> None:
         """A segment is done, or the output has ended."""
         self._next[output.stream.name] = output.next
-        if output.segmenter.is_ended:
+        if output.is_ended:
             self._ended[output.stream.name] = output
-        if output.segmenter.is_ended or self._output(output.stream) is output:
-            self._serve_held(output.stream)  # else it is being made, and has only been seeded
+        if output.is_ended or self._output(output.stream) is output:
+            self._waiting.serve(output.stream)  # else it is being made, and has only been seeded
 
-    def _held_of(self, stream: Stream) -> tuple[_Held, ...]:
-        return tuple(self._held.get(stream, ()))
-
-    def _serve_held(self, stream: Stream) -> None:
-        """Answer those who wait for this stream, as far as it can be done now."""
-        now = self._now()
-        until = time.monotonic() + SLICE
-        for held in self._held_of(stream):
-            if held not in self._held.get(stream, ()):
-                continue  # an answer before it ended this one
-            if held.session.closed:
-                self._drop(held)
-                held.connection.refuse(*held.session.refusal())
-            elif self._try_answer(held, now) and time.monotonic() >= until:
-                if stream in self._held:
-                    asyncio.get_running_loop().call_soon(self._serve_held, stream)
-                return
-
-    def _try_answer(self, held: _Held, now: float) -> bool:
+    def _try_answer(self, held: Held) -> bool:
         """Answer if the playlist is there; False to hold the request."""
         stream, session = held.session.stream, held.session
         output = self._output(stream)
-        if output is None and stream.state is State.READY:
+        if output is None and stream.is_open:
             try:
                 output = self._make_output(stream)
             except PeerError as exc:
-                self._drop(held)
+                self._waiting.drop(held)
                 self._forget(session, exc.reason)
-                held.connection.refuse(exc.status, exc.reason)
+                held.refuse(exc.status, exc.reason)
                 return True
         if output is None and session.has_playlist:
             output = self._ended.get(stream.name)
-        if output is None or not output.segmenter.is_ready(now):
+        if output is None or not output.is_ready(self._now()):
             return False
-        segmenter = output.segmenter
-        if held.name not in PLAYLISTS:
-            return self._try_part(held, segmenter, now)
+        if held.name == MULTIVARIANT_PLAYLIST_NAME:
+            self._waiting.drop(held)
+            seconds = output.target_duration
+            cache = shared_cache(seconds, is_multivariant=True, has_waited=False)
+            self._give_playlist(held, output.multivariant(), cache)
+            return True
+        segmenter = output.rendition(held.name)
+        if segmenter is None:
+            self._waiting.drop(held)
+            held.refuse(404, "playlist-not-found")
+            return True
+        if not segmenter.is_ready(self._now()):
+            return False
+        if not held.name.endswith(".m3u8"):
+            return self._try_part(held, segmenter)
         try:
             if not (segmenter.is_ended or held.wish.is_met(segmenter.parts)):
                 return False
         except WireError as exc:
-            self._drop(held)
-            held.connection.refuse(400, exc.reason)
+            self._waiting.drop(held)
+            held.refuse(400, exc.reason)
             return True
-        session.has_playlist = True
-        if held.name == MULTIVARIANT_PLAYLIST_NAME:
-            body = segmenter.multivariant_playlist(session.token)
-        else:
-            body = segmenter.media_playlist(session.token, may_skip=held.wish.may_skip)
-        session.sent_bytes += len(body)
-        self._drop(held)
-        held.connection.respond(200, PLAYLIST_HEADERS, body)
+        self._waiting.drop(held)
+        if held.name not in segmenter.lanes.playlist_names:
+            held.refuse(404, "playlist-not-found")
+            return True
+        number = segmenter.lanes.playlist_names.index(held.name)
+        playlist = segmenter.presenter.media(number, may_skip=held.wish.may_skip)
+        is_firm = held.wish.sequence is not None and not segmenter.is_ended
+        seconds = segmenter.target_duration
+        cache = shared_cache(seconds, is_multivariant=False, has_waited=is_firm)
+        self._give_playlist(held, playlist, cache)
         return True
 
-    def _try_part(self, held: _Held, segmenter: Segmenter, now: float) -> bool:
+    def _give_playlist(self, held: Held, playlist: Playlist, shared: str) -> None:
+        """`shared`: its Cache-Control where it is the same for all."""
+        session = held.session
+        session.has_playlist = True
+        token, cache = ("", shared) if session.is_shared else (session.token, OWN)
+        session.sent_bytes += give_playlist(held.connection, held.request, playlist, token, cache)
+
+    def _try_part(self, held: Held, segmenter: Segmenter) -> bool:
         """Answer the request for a part that was announced; False while it is in the making."""
-        part, parts = segmenter.part(held.name), segmenter.parts
-        is_coming = parts is not None and held.name == parts.next_name and not segmenter.is_ended
-        if part is None and is_coming:
+        part = segmenter.part(held.name)
+        if part is None and not segmenter.is_ended and segmenter.lanes.announces(held.name):
             return False
-        self._drop(held)
+        self._waiting.drop(held)
         if part is None:
-            held.connection.refuse(404, "segment-not-found")
-            return True
-        held.session.took(part, now)
-        content_type = ("Content-Type", segmenter.content_type)
-        held.connection.respond(200, [*CORS, content_type, SEGMENT_CACHE], part.data)
+            held.refuse(404, "segment-not-found")
+        else:
+            self._send(held.session, segmenter, part, held.request, held.connection)
         return True
 
     def _refuse_held(self, stream: Stream, reason: str, status: int) -> None:
-        for held in self._held_of(stream):
-            self._drop(held)
+        for held in self._waiting.of(stream):
+            self._waiting.drop(held)
             self._forget(held.session, reason)
-            held.connection.refuse(status, reason)
-
-    def _drop(self, held: _Held) -> None:
-        """It waits no more. Its answer comes after this: that may begin the next request."""
-        waiting = self._held.get(held.session.stream, {})
-        waiting.pop(held, None)
-        if not waiting:
-            self._held.pop(held.session.stream, None)
-        held.connection.on_lost = None
+            held.refuse(status, reason)
 
     # -- time and events ---------------------------------------------------------------------
 
@@ -391,9 +397,11 @@ class HlsBridge:
         if event.after == State.CLOSED:
             self._next.pop(event.stream, None)
             self._ended.pop(event.stream, None)
-        if self._options.always and event.after == State.READY:
+        for group in self._groups.values():
+            group.state_changed(event)
+        if event.after == State.READY and self._options_of(event.stream).always:
             stream = self._router.find(event.stream)
-            if stream is not None and stream.tracks:
+            if stream is not None and (stream.tracks or event.stream in self._groups):
                 try:
                     self._make_output(stream)
                 except PeerError:
@@ -401,20 +409,20 @@ class HlsBridge:
 
     def tick(self, now: float) -> None:
         """About once a second: held requests whose time is up, viewers that have gone."""
-        for stream in tuple(self._held):
-            self._serve_held(stream)
-        for held in [each for waiting in self._held.values() for each in waiting]:
-            if now >= held.deadline:
-                self._drop(held)
-                held.connection.refuse(503, "no-segments-yet", [("Retry-After", "2")])
-        waiting = {held.session for group in self._held.values() for held in group}
+        for group in self._groups.values():
+            group.tick(now)
+        for stream in self._waiting.streams():
+            self._waiting.serve(stream)
+        for held in self._waiting.expired(now):
+            held.refuse(503, "no-segments-yet")
+        waiting = self._waiting.sessions()
         for session in tuple(self._sessions.values()):
             if now - session.asked_at >= self._options.close_after and session not in waiting:
                 self._forget(session, "session-idle")
 
     def close(self) -> None:
         """The server stops: every session ends."""
-        for stream in tuple(self._held):
+        for stream in self._waiting.streams():
             self._refuse_held(stream, "server-stopping", 503)
         for session in tuple(self._sessions.values()):
             self._forget(session, "server-stopping")
@@ -422,13 +430,16 @@ class HlsBridge:
     def _forget(self, session: HlsSession, reason: str) -> None:
         if self._sessions.pop(session.token, None) is None:
             return
+        name = session.stream.name
+        if self._shared.get(name) is session:
+            del self._shared[name]
         session.end(reason)
-        self._viewers[session.stream.name] -= 1
-        if self._viewers[session.stream.name] > 0:
+        self._viewers[name] -= 1
+        if self._viewers[name] > 0:
             return
-        del self._viewers[session.stream.name]
-        self._ended.pop(session.stream.name, None)
+        del self._viewers[name]
+        self._ended.pop(name, None)
         output = self._output(session.stream)
-        if output is not None and not self._options.always:
+        if output is not None and not self._options_of(name).always:
             output.close(reason)
-            self._ended.pop(session.stream.name, None)
+            self._ended.pop(name, None)

@@ -6,6 +6,7 @@ from flux.base.errors import PeerError
 from media.frame import Frame
 from media.hls.container import FMP4, container_for
 from media.hls.options import HlsOptions
+from media.hls.playlist import Playlist
 from media.hls.segment import Segment
 from media.hls.segmenter import Segmenter
 from media.stream import Stream
@@ -29,13 +30,15 @@ class HlsOutput:
         self.name = OUTPUT_NAME
         self.stream = stream
         self._on_change = on_change
+        container = container_for(
+            stream.tracks, FMP4 if options.part_duration else options.container
+        )
+        self._container = container
         self.segmenter = Segmenter(
-            stream.tracks,
+            self._choose(stream.tracks),
             options,
             prefix,
-            container=container_for(
-                stream.tracks, FMP4 if options.part_duration else options.container
-            ),
+            container=container,
             on_change=self._segment_done,
             on_part=self._part_done,
             first_sequence=first[0],
@@ -49,7 +52,7 @@ class HlsOutput:
     @property
     def size_bytes(self) -> int:
         """Bytes of all segments that can be fetched."""
-        return self.segmenter.window.size_bytes
+        return self.segmenter.lanes.size_bytes
 
     @property
     def next(self) -> tuple[int, int]:
@@ -57,13 +60,36 @@ class HlsOutput:
         window = self.segmenter.window
         return window.next_sequence, window.next_discontinuity
 
+    @property
+    def is_ended(self) -> bool:
+        """Whether there will be nothing more."""
+        return self.segmenter.is_ended
+
+    @property
+    def target_duration(self) -> int:
+        """EXT-X-TARGETDURATION in seconds; 0 until it is known."""
+        return self.segmenter.target_duration
+
+    def is_ready(self, now: float) -> bool:
+        """Whether a first playlist can be given out."""
+        return self.segmenter.is_ready(now)
+
+    def multivariant(self) -> Playlist:
+        """The playlist at the stream's own URL; call it when `is_ready`."""
+        return self.segmenter.presenter.multivariant()
+
+    def rendition(self, name: str) -> Segmenter | None:
+        """The segmenter with this playlist, segment or part; there is one for all."""
+        del name
+        return self.segmenter
+
     def frame(self, frame: Frame) -> None:
         """One frame of the stream."""
         self.segmenter.frame(frame, frame.arrived)
 
     def tracks_changed(self, tracks: tuple[Track, ...]) -> None:
         """Other codecs or tracks: the playlist marks a discontinuity."""
-        self.segmenter.set_tracks(tracks)
+        self.segmenter.set_tracks(self._choose(tracks))
         self._note_left_out()
 
     def close(self, reason: str) -> None:
@@ -72,6 +98,10 @@ class HlsOutput:
         if self.stream.outputs.get(self.name) is self:
             del self.stream.outputs[self.name]
         self.segmenter.end()
+
+    def _choose(self, tracks: tuple[Track, ...]) -> tuple[Track, ...]:
+        container = self._container
+        return self.stream.choose(self.name, tracks, container.carries, form=container.name)
 
     def _note_left_out(self) -> None:
         for track in self.segmenter.left_out:

@@ -32,6 +32,7 @@ class HlsSession:
         self.lease: Lease | None = None
         self.closed = False
         self.end_reason = ""
+        self.is_shared = False  # it stands for all who read the stream
         self.has_playlist = False  # it has had one, so it may be told of the end
         self._began_at = now
         self._has_media = False
@@ -42,20 +43,32 @@ class HlsSession:
         """Not known for a player that fetches: its buffer is its own."""
         return 0.0
 
-    def took(self, segment: Segment | Part | Initialization, now: float) -> None:
-        """The player fetched a segment; what lies between this and its last one it missed."""
-        self.sent_bytes += len(segment.data)
-        if isinstance(segment, Initialization):
+    def took(
+        self,
+        size_bytes: int,
+        found: Segment | Part | Initialization,
+        now: float,
+        *,
+        is_main: bool,
+        oldest: int,
+    ) -> None:
+        """The player fetched so many bytes of something.
+
+        Of what lies between its last segment and this one it missed what is no longer there:
+        `oldest` is the number of the first that is. The rest it passed over by its own will.
+        """
+        self.sent_bytes += size_bytes
+        if isinstance(found, Initialization) or (isinstance(found, Segment) and not is_main):
             return
         if not self._has_media:
             self._has_media = True
             event = ReaderJoined(self.stream.name, PROTOCOL, self.id, now - self._began_at)
             self._emit(event)
-        if isinstance(segment, Segment):
+        if isinstance(found, Segment):
             due = self._next_sequence
-            if due is not None and segment.sequence > due:
-                self.dropped += segment.sequence - due
-            self._next_sequence = segment.sequence + 1
+            if due is not None and found.sequence > due:
+                self.dropped += max(0, min(oldest, found.sequence) - due)
+            self._next_sequence = found.sequence + 1
         else:  # of a segment that it need not fetch
             self._next_sequence = None
 

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field, replace
 from functools import cache
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -183,6 +184,32 @@ def test_a_longer_gop_later_keeps_the_target() -> None:
     assert not all(segment.is_independent for segment in viewer.done)
 
 
+def test_durations_are_those_of_presentation() -> None:
+    """Behind a gap in reordered pictures the DTS comes some frames later than the picture."""
+    track = picture_track()
+    order, step, gap = (0, 4, 2, 1, 3), 3_600, 20 * 3_600
+    times = [
+        (lap * 25 + each) * step + (gap if lap >= 4 else 0)
+        for lap in range(12)
+        for each in [*order, *[n + 5 * k for k in range(1, 5) for n in (4, 2, 1, 3, 0)]]
+    ]
+    ordered = sorted(times)
+    clip = [
+        replace(frame, pts=pts, dts=ordered[n - 3] if n >= 3 else (n - 3) * step)
+        for n, (frame, pts) in enumerate(
+            zip(steady(len(times), 25, track=track), times, strict=True)
+        )
+    ]
+    for frame in clip:
+        frame.ntp = (frame.pts << 32) // 90_000 + (3_900_000_000 << 32)
+    viewer = Viewer(clips.tracks_of(clip), HlsOptions(segment_duration=1.0, ready_wait=0.0))
+    viewer.play(clip)
+    assert viewer.seconds[:8] == [1.0, 1.0, 1.0, 1.8, 1.0, 1.0, 1.0, 1.0]
+    starts = [segment.ntp * 90_000 >> 32 for segment in viewer.done]
+    told = [round((b - a) / 90_000, 3) for a, b in pairwise(starts)]
+    assert told == viewer.seconds[:-1]
+
+
 def test_sound_alone_is_cut_anywhere() -> None:
     clip = clips.only(clips.read(clips.BUNNY), Kind.AUDIO)
     viewer = Viewer(clips.tracks_of(clip))
@@ -223,14 +250,12 @@ def test_seeding_makes_a_segment_at_once() -> None:
     viewer = Viewer(clips.tracks_of(clip))
     viewer.segmenter.seed(clip[:100], now=50.0)
     assert viewer.seconds == [2.0]
-    assert viewer.segmenter.ready_at == 55.0
     assert [viewer.segmenter.is_ready(now) for now in (50.0, 54.9, 55.0)] == [False, False, True]
 
 
 def test_ready_with_three_segments() -> None:
     clip = steady(500, 25)
     viewer = Viewer(clips.tracks_of(clip), HlsOptions(ready_wait=1_000))
-    assert viewer.segmenter.ready_at is None
     viewer.play(clip)
     assert len(hls_check.parse(viewer.texts[0]).entries) == 3
     assert hls_check.check_media(viewer.texts) == []
@@ -406,7 +431,7 @@ def test_tracks_that_do_not_fit_are_named() -> None:
     assert viewer.segmenter.left_out == (sound,)
     assert viewer.segmenter.tracks == (picture,)
     viewer.segmenter.frame(Frame(sound, 0, 0, 0, 0.0, True, False, None, (b"x",)), 0.0)
-    assert viewer.segmenter.ready_at is None
+    assert not viewer.segmenter.is_ready(1_000.0)
 
 
 def test_a_silent_track_is_not_in_codecs() -> None:

@@ -1,0 +1,47 @@
+"""When pictures begin to be shown, told by frames in the order in which they are decoded."""
+
+from collections.abc import Sequence
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from media.hls.presentation import LEEWAY, Presentation
+
+STEP = 3_600
+GOP = (0, 4, 2, 1, 3, 8, 6, 5, 7, 12, 10, 9, 11)  # a pyramid: PTS in decoding order
+DELAY = 2
+
+
+def places(pts: Sequence[int], dts: Sequence[int], keys: set[int]) -> list[int]:
+    presentation = Presentation()
+    return [
+        presentation.place(p, d, is_key=n in keys)
+        for n, (p, d) in enumerate(zip(pts, dts, strict=True))
+    ]
+
+
+def test_a_steady_pyramid_is_shown_frame_by_frame() -> None:
+    pts = [(each + DELAY) * STEP for each in GOP]
+    dts = [n * STEP for n in range(len(GOP))]
+    assert places(pts, dts, {0}) == [(n + DELAY) * STEP for n in range(len(GOP))]
+
+
+def test_a_gap_before_a_key_frame_is_not_counted_twice() -> None:
+    """Its DTS, made of reordered PTS, is still on the other side of the gap."""
+    gap = 100 * STEP
+    first = [(each + DELAY) * STEP for each in GOP]
+    second = [gap + each for each in first]
+    pts = first + second
+    ordered = sorted(pts)
+    dts = [ordered[n - DELAY] if n >= DELAY else (n - DELAY) * STEP for n in range(len(pts))]
+    found = places(pts, dts, {0, len(GOP)})
+    assert found[len(GOP)] == pts[len(GOP)]
+    assert max(found) <= max(pts) + STEP + LEEWAY
+    assert found == sorted(found)
+
+
+@given(st.lists(st.tuples(st.integers(0, 1 << 40), st.integers(0, 1 << 40), st.booleans())))
+def test_it_never_goes_back(frames: list[tuple[int, int, bool]]) -> None:
+    presentation = Presentation()
+    found = [presentation.place(pts, dts, is_key=is_key) for pts, dts, is_key in frames]
+    assert found == sorted(found)
