@@ -4,12 +4,16 @@ from collections.abc import Callable, Mapping
 
 from media.frame import NO_TIME
 from media.link import LinkFigures
+from media.standby import Standby
 from media.stream import Stream
 from media.track import Track
 
 
 class Publisher:
-    """One run of one source. Writing after `close` is counted and does nothing."""
+    """One run of one source. Writing after `close` is counted and does nothing.
+
+    It is on air, or it stands by until its turn comes; those who write need not know.
+    """
 
     def __init__(
         self,
@@ -18,18 +22,23 @@ class Publisher:
         origin: str,
         session: str,
         on_close: Callable[["Publisher", str, float], None],
+        seat: int | None = None,
     ) -> None:
         self.stream = stream
         self.tracks = tracks
         self.origin = origin  # protocol or maker
         self.session = session
+        self.seat = seat  # which of the stream's sources it is of; None: there is only one
         self.since = 0.0  # Unix seconds
         self.address = ""  # of a peer that publishes by itself, without the port
         self.user_agent = ""
         self.link: Callable[[], LinkFigures] | None = None
         self.closed = False
+        self.standby: Standby | None = None  # while it is not on air
         self.on_ended: Callable[[str], None] | None = None  # its owner: somebody else ended it
         self._on_close = on_close
+        self._publish = stream.publish
+        self._own: dict[Track, Track] | None = None  # its tracks -> the stream's, if not the same
 
     def write(
         self,
@@ -47,18 +56,30 @@ class Publisher:
         if self.closed:
             self.stream.drops["publisher-closed"] += 1
             return
-        self.stream.publish(track, timestamp, payload, arrived, dts)
+        self._publish(track, timestamp, payload, arrived, dts)
 
     def anchor(self, timestamps: Mapping[Track, int]) -> None:
         """These source timestamps are the same instant (RTP-Info, RFC 2326 section 12.33)."""
-        if not self.closed:
-            self.stream.timeline.anchor(timestamps)
+        if self.closed:
+            return
+        if self.standby is not None:
+            self.standby.anchor(timestamps)
+            return
+        own = self._own
+        if own is not None:
+            timestamps = {own[track]: value for track, value in timestamps.items()}
+        self.stream.timeline.anchor(timestamps)
 
     def sender_report(self, track: Track, ntp: int, timestamp: int, now: float) -> None:
         """The source's 64-bit NTP at `timestamp` (RFC 3550 section 6.4.1)."""
         del now
-        if not self.closed:
-            self.stream.timeline.sender_report(track, ntp, timestamp)
+        if self.closed:
+            return
+        if self.standby is not None:
+            self.standby.sender_report(track, ntp, timestamp)
+            return
+        own = track if self._own is None else self._own[track]
+        self.stream.timeline.sender_report(own, ntp, timestamp)
 
     def dropped(self, reason: str, track: Track | None = None, count: int = 1) -> None:
         """The source lost or refused something; counted under the stream and the reason."""
@@ -69,6 +90,8 @@ class Publisher:
         """The run is over: it was kicked, replaced, or its source has stopped."""
         if not self.closed:
             self.closed = True
+            self.standby = None
+            self._publish = self.stream.publish  # nothing of it holds itself
             self._on_close(self, reason, now)
             if self.on_ended is not None:
                 self.on_ended(reason)
@@ -77,3 +100,37 @@ class Publisher:
         """As `close`, by the owner itself, who needs not be told."""
         self.on_ended = None
         self.close(reason, now)
+
+    # -- for who decides what is on air --------------------------------------------------------
+
+    def wait(self, standby: Standby) -> None:
+        """Write no further into the stream until `go_on_air`."""
+        self.standby = standby
+        self._publish = self._stand_by
+
+    def go_on_air(self, tracks: tuple[Track, ...]) -> None:
+        """Write into the stream, whose tracks for this run are these, in the order of its own."""
+        standby, self.standby = self.standby, None
+        is_same = all(own is other for own, other in zip(self.tracks, tracks, strict=True))
+        self._own = None if is_same else dict(zip(self.tracks, tracks, strict=True))
+        self._publish = self.stream.publish if is_same else self._publish_as
+        if standby is not None:
+            if standby.anchors:
+                self.anchor(standby.anchors)
+            for track, (ntp, timestamp) in standby.reports.items():
+                self.sender_report(track, ntp, timestamp, 0.0)
+
+    def _publish_as(
+        self, track: Track, timestamp: int, payload: tuple[bytes, ...], arrived: float, dts: int
+    ) -> None:
+        """On air with tracks that are others than those it was given at first."""
+        if self._own is not None and track in self._own:
+            self.stream.publish(self._own[track], timestamp, payload, arrived, dts)
+
+    def _stand_by(
+        self, track: Track, timestamp: int, payload: tuple[bytes, ...], arrived: float, dts: int
+    ) -> None:
+        """Not on air; with this very unit it may be."""
+        if self.standby is not None:
+            for unit in self.standby.write(track, timestamp, payload, arrived, dts):
+                self.write(*unit)

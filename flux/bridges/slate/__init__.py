@@ -1,0 +1,1 @@
+"""Slates: what streams show while their sources are away."""
