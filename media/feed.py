@@ -43,7 +43,8 @@ from media.feed_reader import (
     Sink,
     Variant,
 )
-from media.format import Format
+from media.format import Delaying, Following, Format
+from media.format import Ending as EndingFormat
 from media.frame import Frame
 from media.track import Kind, Track
 
@@ -67,9 +68,8 @@ class Feed:
         on_skip: Callable[[FeedReader, float, int], None],
     ) -> None:
         self.format = form
-        self.tracks = tracks
-        self._carried = frozenset(tracks)
-        self._has_video = any(track.kind is Kind.VIDEO for track in tracks)
+        self._delaying = form if isinstance(form, Delaying) else None
+        self._use(tracks)
         self._options = options
         self._scheduler = scheduler
         self._on_skip = on_skip
@@ -137,6 +137,19 @@ class Feed:
         if self._log.chunks:
             self._rate.seeded(self._log.live - self._log.chunks[0].time)
 
+    def set_tracks(self, tracks: tuple[Track, ...]) -> bool:
+        """Carry other tracks from the next frame on; False: this format cannot, nothing changed."""
+        if not isinstance(self.format, Following):
+            return False
+        self.format.set_tracks(tracks)
+        self._use(tracks)
+        return True
+
+    def _use(self, tracks: tuple[Track, ...]) -> None:
+        self.tracks = tracks
+        self._carried = frozenset(tracks)
+        self._has_video = any(track.kind is Kind.VIDEO for track in tracks)
+
     def frame(self, frame: Frame) -> None:
         """Encode one frame; it goes out when the write window closes."""
         if self.closed:
@@ -157,6 +170,8 @@ class Feed:
         data = self.format.encode(frame)
         if not data:
             return
+        if self._delaying is not None:
+            frame = self._delaying.encoded or frame
         is_video = track.kind is Kind.VIDEO
         key = (is_video or not self._has_video) and (frame.key or self.keyless)
         log = self._log
@@ -216,6 +231,8 @@ class Feed:
         if self.closed:
             return
         self.closed = True
+        if isinstance(self.format, EndingFormat) and (trailer := self.format.trailer()):
+            self._log.append(Chunk(self._log.live, False, False, trailer), is_broken=False)
         ending = Ending((*self._in_step, *self._apart), self._log, reason)
         self._in_step, self._apart, self._job = {}, {}, None
         self._log = ChunkLog(0.0, 0)

@@ -1,8 +1,10 @@
 """An output format as a feed sees it; implemented by the muxers, which know no feeds."""
 
-from typing import Protocol
+from collections.abc import Sequence
+from typing import Protocol, runtime_checkable
 
 from media.frame import Frame
+from media.track import Track
 
 
 class Format(Protocol):
@@ -25,4 +27,29 @@ class Format(Protocol):
     @property
     def is_exhausted(self) -> bool:
         """The format cannot go on: the feed ends and readers begin anew."""
+        ...
+
+
+@runtime_checkable
+class Following(Protocol):
+    """A format that can carry other tracks from one frame to the next, and says so in band."""
+
+    def set_tracks(self, tracks: Sequence[Track]) -> None:
+        """Carry these tracks from now on."""
+        ...
+
+
+@runtime_checkable
+class Delaying(Protocol):
+    """A format whose bytes are those of a frame before the one that it was given."""
+
+    encoded: Frame | None  # the frame whose bytes `encode` answered last
+
+
+@runtime_checkable
+class Ending(Protocol):
+    """A format that has something to say at the end."""
+
+    def trailer(self) -> bytes:
+        """What readers get after their last chunk."""
         ...

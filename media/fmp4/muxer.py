@@ -24,7 +24,10 @@ from media.parameters import AudioParameters, Parameters, VideoParameters
 from media.track import AV1, H264, H265, Kind, Track
 
 ORIGIN_SECONDS = 10  # what a timeline's first decode times may lie below zero, and more
+OVERDUES = 2  # of a second without a frame, after which a track rests
+MAX_DURATION = 0xFFFF_FFFF  # ticks of a sample: 32 bits
 MAX_WAITING = 100_000  # frames of a track without a cut
+BOUNDARY_HZ = 90_000
 
 _SYNC = 0x0200_0000  # sample_depends_on 2: on none
 _NOT_SYNC = 0x0101_0000  # sample_depends_on 1, sample_is_non_sync_sample
@@ -51,13 +54,14 @@ _WITH_LENGTHS = frozenset({H264, H265})
 class _Lane:
     """One track's samples since the last fragment."""
 
-    __slots__ = ("has_parts", "is_video", "number", "parameters", "shift", "track", "waiting")
+    __slots__ = ("is_video", "number", "overdue", "parameters", "shift", "track", "waiting")
 
     def __init__(self, track: Track, number: int) -> None:
         self.track = track
         self.number = number  # track_ID
         self.is_video = track.kind is Kind.VIDEO
         self.shift = ORIGIN_SECONDS * track.clock_rate
+        self.overdue = track.clock_rate // OVERDUES
         self.parameters = track.parameters
         self.waiting: list[tuple[int, int, int, bytes]] = []  # dts, cts, flags, data
 
@@ -83,29 +87,34 @@ class _Lane:
     ) -> tuple[int, bytes, list[bytes]] | None:
         """Decode time, `trun` entries and data of what is ready; None: nothing.
 
-        `end`: when the next frame is decoded, if it is known. `before`: what begins from there on
-        stays.
+        `end`: when the first frame that stays is decoded, if that is known. `before`: what begins
+        from there on stays.
         """
         waiting = self.waiting
         if not waiting:
             return None
         if end is None and is_last:
             end = waiting[-1][0] + self.nominal()
+        elif end is None and before is not None and waiting[-1][0] + self.overdue <= before:
+            # The track rests: its last frame is of this fragment, whenever the next one comes.
+            end = waiting[-1][0] + self.nominal()
+        count = len(waiting)
         if end is None:
-            count = len(waiting) - 1
+            count -= 1
             while before is not None and count and waiting[count - 1][0] >= before:
                 count -= 1
-            ready, self.waiting = waiting[:count], waiting[count:]
             end = waiting[count][0]
         else:
-            ready, self.waiting = waiting, []
+            while count and waiting[count - 1][0] >= end:
+                count -= 1
+        ready, self.waiting = waiting[:count], waiting[count:]
         if not ready:
             return None
         entries: list[bytes] = []
         ends = [dts for dts, _, _, _ in ready[1:]]
         ends.append(end)
         for (dts, cts, flags, data), until in zip(ready, ends, strict=True):
-            lasts = max(0, until - dts)
+            lasts = min(max(0, until - dts), MAX_DURATION)
             if self.is_video:
                 entries.append(_VIDEO_SAMPLE.pack(lasts, len(data), flags, cts))
             else:
@@ -149,25 +158,45 @@ class FragmentMuxer:
             lane.parameters = frame.parameters
         lane.add(frame)
 
-    def cut(self, following: Frame | None = None) -> bytes:
+    def cut(self, following: Frame | None = None, boundary: int | None = None) -> bytes:
         """A fragment, `moof` and `mdat`, of what is ready; empty if nothing is.
 
-        `following`: the frame that begins the next fragment and is added after this; frames of
-        other tracks that begin later stay, too. None: the last frame of each track waits for the
-        next fragment.
+        `following`: the frame that begins the next fragment, added before this or after; frames of
+        other tracks that begin from `boundary` on, in ticks of 90 kHz, stay, too; without one,
+        those that begin after it. None: the last frame of each track waits for the next fragment.
         """
-        return self._fragment(following, is_last=False)
+        return self._fragment(following, boundary, is_last=False)
 
     def finish(self) -> bytes:
         """The last fragment: everything, the last frames lasting as long as those before them."""
-        return self._fragment(None, is_last=True)
+        return self._fragment(None, None, is_last=True)
 
-    def _fragment(self, following: Frame | None, is_last: bool) -> bytes:
+    def single(self, frame: Frame, until: int | None) -> bytes:
+        """A fragment of nothing but this frame, which lasts until then, in ticks of its clock.
+
+        None: as long as its codec or its picture rate says. Not to be mixed with `add`.
+        """
+        lane = self._lanes[frame.track]
+        if lane.parameters is None:
+            lane.parameters = frame.parameters
+        lane.add(frame)
+        taken = lane.take(until, None, is_last=True)
+        assert taken is not None
+        self._sequence += 1
+        run = (lane, *taken)
+        size = len(_moof(self._sequence, (run,), (0,))) + _BOX.size
+        data = taken[2]
+        head = _moof(self._sequence, (run,), (size,)), _BOX.pack(8 + sum(map(len, data)), b"mdat")
+        return b"".join((*head, *data))
+
+    def _fragment(self, following: Frame | None, boundary: int | None, *, is_last: bool) -> bytes:
         runs: list[tuple[_Lane, int, bytes, list[bytes]]] = []
         for track, lane in self._lanes.items():
             end = before = None
             if following is not None and following.track is track:
                 end = following.dts
+            elif boundary is not None:
+                before = rescale(boundary, BOUNDARY_HZ, track.clock_rate)
             elif following is not None:
                 before = rescale(following.dts, following.track.clock_rate, track.clock_rate)
             taken = lane.take(end, before, is_last)

@@ -235,3 +235,32 @@ def test_pictures_of_other_codecs(codec: str) -> None:
 
 def test_vp8_has_its_own_record() -> None:
     assert sample_entry(Vp8Parameters(width=640, height=360))[4:8] == b"vp08"
+
+
+def test_the_last_frame_of_a_track_that_rests_does_not_wait() -> None:
+    """Sound goes on: the picture belongs to the fragment in which it came, not to a later one."""
+    clip = clips.read(clips.BUNNY)
+    video, audio = clips.tracks_of(clip)
+    muxer = FragmentMuxer((video, audio))
+    kept = [f for f in clip if f.track is audio or f.dts < video.clock_rate]
+    last = max(f.dts for f in kept if f.track is video)
+    found = []
+    for number, frame in enumerate(kept):
+        if number and number % 40 == 0 and frame.track is audio:
+            found += fragments(muxer.cut(frame))
+        muxer.add(frame)
+    found += fragments(muxer.finish())
+    pictures = [runs[1] for runs in found if 1 in runs]
+    start, durations = pictures[-1]
+    shift = 10 * video.clock_rate
+    assert start + sum(durations) == last + shift + 3000
+    assert durations[-1] == 3000
+    assert 1 not in found[-1]
+
+
+def test_a_picture_that_stands_for_a_day_has_the_longest_duration_there_is() -> None:
+    clip = clips.only(clips.read(clips.PYRAMID), Kind.VIDEO)[:2]
+    clip[1].dts += 24 * 3600 * 90_000
+    clip[1].pts = clip[1].dts
+    (first, *_) = fragments(mux(clip))
+    assert first[1][1][0] == 0xFFFF_FFFF
