@@ -17,7 +17,7 @@ MAX_REORDER = 16  # H.264 section A.3.1 and H.265 section A.4.2: the largest dec
 class DecodeClock:
     """Gives each frame of a video track its DTS. All times are ticks of the track's clock."""
 
-    __slots__ = ("_count", "_duration", "_first", "_last", "_recent", "_reorder")
+    __slots__ = ("_count", "_duration", "_first", "_last", "_lead", "_recent", "_reorder")
 
     def __init__(self) -> None:
         self._reorder = 0
@@ -25,6 +25,7 @@ class DecodeClock:
         self._recent: list[int] = []  # the greatest PTS seen since the reset, sorted
         self._count = 0
         self._first = 0
+        self._lead = 0
         self._last: int | None = None
 
     @property
@@ -43,10 +44,14 @@ class DecodeClock:
             self._reorder = min(reorder_frames, MAX_REORDER)
         self._duration = max(1, duration)
 
-    def reset(self) -> None:
-        """Begin anew after a discontinuity; the DTS still never step back."""
+    def reset(self, lead: int = 0) -> None:
+        """Begin anew after a discontinuity; the DTS still never step back.
+
+        `lead`: ticks by which the first frame may be shown after others that follow it.
+        """
         self._recent.clear()
         self._count = 0
+        self._lead = lead
 
     def next(self, pts: int) -> int:
         """The DTS of the next frame in decode order, greater than the one before."""
@@ -60,7 +65,7 @@ class DecodeClock:
             if ahead > self._reorder:
                 self._reorder = min(ahead, MAX_REORDER)
         if not self._count:
-            self._first = pts
+            self._first = pts - self._lead
         insort(recent, pts)
         if len(recent) > MAX_REORDER + 1:
             del recent[0]

@@ -75,6 +75,50 @@ class SourceStateChanged:
 
 
 @dataclass(frozen=True, slots=True)
+class SourceSwitched:
+    """Another of a stream's sources is on air."""
+
+    stream: str
+    before: str  # URL of the one that was, without credentials; `publisher`; empty: none was
+    after: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class SlateReady:
+    """A slate is there for when a stream's source is lost."""
+
+    stream: str
+    slate: str  # builtin, or the file
+    size_bytes: int  # that it takes in memory
+
+
+@dataclass(frozen=True, slots=True)
+class SlateFailed:
+    """There is no slate for a stream; readers are held for the grace period instead."""
+
+    stream: str
+    slate: str  # builtin, or the file
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class SlateStarted:
+    """A stream's source was lost, and its slate is shown."""
+
+    stream: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class SlateStopped:
+    """A slate is no longer shown: a source is on air again, or the stream has ended."""
+
+    stream: str
+    seconds: float  # that it was shown
+
+
+@dataclass(frozen=True, slots=True)
 class TrackDropped:
     """An output cannot carry the codec of a track; the other tracks go on."""
 

@@ -4,12 +4,26 @@ import contextlib
 from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from media.feed_log import ChunkLog
 
 # Joined bytes of the feed in another dress. One object for all readers that want the same.
 Variant = Callable[[bytes], bytes]
+
+
+@runtime_checkable
+class PieceVariant(Protocol):
+    """A variant that dresses a list of chunks without joining it first."""
+
+    def __call__(self, data: bytes, /) -> bytes:
+        """Joined bytes."""
+        ...
+
+    def pieces(self, chunks: list[bytes]) -> list[bytes]:
+        """The chunks of one reader, and what belongs between them."""
+        ...
+
 
 START_GOP, START_KEY, START_LIVE = "gop", "key", "live"  # where a reader begins
 
@@ -87,9 +101,13 @@ class FeedReader:
 
     def write(self, pieces: list[bytes]) -> int:
         """Hand over several chunks of the log; answers their size."""
-        if self.variant is not None:
-            pieces = [self.variant(b"".join(pieces))]
-            if not pieces[0]:
+        variant = self.variant
+        if variant is not None:
+            if isinstance(variant, PieceVariant):
+                pieces = variant.pieces(pieces)
+            else:
+                pieces = [variant(b"".join(pieces))]
+            if not any(pieces):
                 return 0
         size = sum(map(len, pieces))
         self.sent_bytes += size

@@ -43,4 +43,5 @@ class Declared:
     status: SourceStatus
     take_over: bool = False  # a second publisher replaces the first
     running: bool = False
+    members: tuple[str, ...] = ()  # of a group, which nobody else can publish
     idle_at: float | None = None  # since when nobody has held a lease

@@ -2,15 +2,16 @@
 
 Theory of operation. A source run is a `Publisher` (`media/publisher.py`); each of its units comes
 through `publish()`: timeline, parameters, GOP cache, outputs, in this order and without waiting.
-The path outlives its source: when a run ends, readers are held for a grace period, and a returning
-source with the same tracks goes on in the same timeline.
+The path outlives its source: when a run ends, a slate goes on in its place if there is one, else
+readers are held for a grace period; a returning source with the same tracks goes on in the same
+timeline. Who is on air is decided in `media/onair.py`.
 
     idle      nobody publishes, no source is wanted
     starting  a source has been asked to come
     waiting   it publishes, but a track's parameters are not known yet
     ready     readers may attach
     lost      the source went away; readers are held for the grace period
-    slate     as lost, with a filler publishing (not made yet by anyone)
+    slate     as lost, and a slate is published; readers may attach
     closed    for good
 """
 
@@ -18,10 +19,9 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from typing import Protocol
 
 from flux.base.errors import StateError, fault_of
-from media.codecs.tracker import ParameterTracker, tracker_for
+from media.codecs.tracker import tracker_for
 from media.events import (
     KeyFramesMissing,
     OutputFailed,
@@ -33,9 +33,13 @@ from media.events import (
 from media.feed_reader import FeedOptions
 from media.frame import NO_TIME, Frame
 from media.gop import GopCache, GopLimits
+from media.output import Output as Output
+from media.output import Reader as Reader
 from media.parameters import Parameters
+from media.recoding import AudioPolicy, Recoding, Recodings, choose
 from media.timeline import Timeline
-from media.track import OPAQUE_RTP, Kind, Track, TrackDescription
+from media.track import OPAQUE_RTP, Kind, Track, TrackDescription, tracks_for
+from media.track_input import TrackInput
 
 SILENCE = 2.0  # seconds after which a track that says nothing no longer delays the start
 KEY_FRAME_PATIENCE = 10.0  # seconds without any key frame before readers start anyway
@@ -59,8 +63,12 @@ TRANSITIONS: dict[State, frozenset[State]] = {
     State.IDLE: frozenset({State.STARTING, State.WAITING, State.CLOSED}),
     State.STARTING: frozenset({State.IDLE, State.WAITING, State.CLOSED}),
     State.WAITING: frozenset({State.READY, State.STARTING, State.IDLE, State.CLOSED}),
-    State.READY: frozenset({State.LOST, State.STARTING, State.IDLE, State.CLOSED}),
-    State.LOST: frozenset({State.READY, State.WAITING, State.STARTING, State.IDLE, State.CLOSED}),
+    State.READY: frozenset(
+        {State.LOST, State.SLATE, State.WAITING, State.STARTING, State.IDLE, State.CLOSED}
+    ),
+    State.LOST: frozenset(
+        {State.READY, State.SLATE, State.WAITING, State.STARTING, State.IDLE, State.CLOSED}
+    ),
     State.SLATE: frozenset({State.READY, State.WAITING, State.STARTING, State.IDLE, State.CLOSED}),
     State.CLOSED: frozenset(),
 }
@@ -74,74 +82,7 @@ class StreamOptions:
     feed: FeedOptions = field(default_factory=FeedOptions)
     grace: float = 10.0  # readers are held so long when the source goes away
     trust_source_clock: bool = False
-
-
-class Output(Protocol):
-    """Something that takes every frame of a stream: a set of feeds of one format, a segmenter."""
-
-    name: str
-
-    def frame(self, frame: Frame) -> None:
-        """Take one frame; synchronous and cheap."""
-        ...
-
-    def tracks_changed(self, tracks: tuple[Track, ...]) -> None:
-        """The codecs or the set of tracks changed before the next frame."""
-        ...
-
-    def close(self, reason: str) -> None:
-        """The stream has ended for this output's readers."""
-        ...
-
-    @property
-    def size_bytes(self) -> int:
-        """Bytes that this output keeps."""
-        ...
-
-
-class Reader(Protocol):
-    """One viewer as the API sees it."""
-
-    id: str
-    protocol: str
-    address: str
-    user_agent: str
-    since: float  # Unix time
-
-    @property
-    def sent_bytes(self) -> int:
-        """Bytes handed to its transport."""
-        ...
-
-    @property
-    def dropped(self) -> int:
-        """Chunks or segments that it missed."""
-        ...
-
-    def lag(self) -> float:
-        """Seconds behind the live edge."""
-        ...
-
-    def end(self, reason: str) -> None:
-        """Close it."""
-        ...
-
-
-@dataclass(slots=True, eq=False)
-class TrackInput:
-    """What a stream keeps of one track that is being published."""
-
-    track: Track
-    tracker: ParameterTracker
-    first_at: float | None = None  # monotonic seconds of its first unit
-    frames: int = 0
-    size_bytes: int = 0
-    is_broken: bool = False  # the next frame is marked as a discontinuity
-    last_key: int = NO_TIME
-    key_interval: float = 0.0  # seconds
-    bitrate_bps: float = 0.0
-    frames_per_second: float = 0.0
-    counted: tuple[float, int, int] = (0.0, 0, 0)  # when, frames, bytes at the last measurement
+    audio: AudioPolicy = "keep"  # what becomes of sound that an output cannot carry
 
 
 class Stream:
@@ -165,11 +106,18 @@ class Stream:
         self.key_at: float | None = None  # when the last key frame came
         self.timeline = Timeline(trust_source_clock=options.trust_source_clock)
         self.gop = GopCache(options.gop, has_video=False)
+        self.recodings = Recodings(options.audio)
         self.on_ready: Callable[[Stream], None] | None = None
+        self.on_recoding: Callable[[Stream, Recoding], None] | None = None  # an output uses one
         self._emit = emit
         self._run_at = 0.0
 
     # -- the life of a stream ----------------------------------------------------------------
+
+    @property
+    def is_open(self) -> bool:
+        """Whether readers may attach: frames come, be they the source's or a slate's."""
+        return self.state is State.READY or self.state is State.SLATE
 
     def enter(self, state: State, now: float, reason: str = "") -> None:
         """Go to another state of the table; raises StateError for one that it does not allow."""
@@ -184,30 +132,37 @@ class Stream:
         self.since = now
         self._emit(StreamStateChanged(self.name, before, state, reason))
 
-    def begin(self, descriptions: Sequence[TrackDescription], now: float) -> tuple[Track, ...]:
-        """A source run starts with these tracks; answers them in the same order."""
-        published = tuple(self.inputs)
-        is_same = [(t.kind, t.codec, t.clock_rate) for t in published] == [
-            (d.kind, d.codec, d.clock_rate) for d in descriptions
-        ]
+    def begin(
+        self, descriptions: Sequence[TrackDescription], now: float, *, slate_for: str | None = None
+    ) -> tuple[Track, ...]:
+        """A run of a source starts with these tracks; answers them in the same order.
+
+        `slate_for`: a slate's run, and why there is one; it has the tracks that are there.
+        """
+        published = tracks_for(descriptions, self.inputs)
+        is_same = len(published) == len(self.inputs) == len(descriptions)
         if is_same:
             for track, description in zip(published, descriptions, strict=True):
                 self._renew(self.inputs[track], description.parameters)
             self.gop.clear()  # what it brings next may not go on from there
         else:
             published = tuple(
-                Track(index, d.kind, d.codec, d.clock_rate, d.parameters)
+                Track(index, d.kind, d.codec, d.clock_rate, d.parameters, d.language)
                 for index, d in enumerate(descriptions)
             )
             self.inputs = {t: TrackInput(t, tracker_for(t)) for t in published}
             self.gop = GopCache(self.options.gop, has_video=any(map(_is_video, published)))
-            if self.state is State.LOST:
+            if self.is_open or self.state is State.LOST:
                 self.tracks = ()
         self.timeline.begin(published, now)
         self._run_at = now
         self.keyless = False
         self.key_at = None
-        self.enter(State.READY if is_same and self.state is State.LOST else State.WAITING, now)
+        if slate_for is not None:
+            self.enter(State.SLATE, now, slate_for)
+        else:
+            goes_on = is_same and (self.is_open or self.state is State.LOST)
+            self.enter(State.READY if goes_on else State.WAITING, now)
         return published
 
     def _renew(self, state: TrackInput, parameters: Parameters | None) -> None:
@@ -226,12 +181,13 @@ class Stream:
         """The source run has ended; `hold` its readers for the grace period or not."""
         if hold and self.state is State.READY and self.readers:
             self.enter(State.LOST, now, reason)
-        elif self.state in (State.READY, State.WAITING, State.LOST):
+        elif self.state in (State.READY, State.WAITING, State.LOST, State.SLATE):
             self.release(reason, now)
 
     def release(self, reason: str, now: float) -> None:
         """Let go of the readers and of all media; the next run begins from nothing."""
         self.end_outputs(reason)
+        self.recodings.clear(reason)
         self.gop.clear()
         self.tracks = ()
         self.inputs = {}
@@ -259,6 +215,42 @@ class Stream:
             del self.outputs[output.name]
         self._close_output(output, "output-fault")
 
+    def choose(
+        self,
+        output: str,
+        tracks: tuple[Track, ...],
+        carries: Callable[[Track], bool],
+        is_welcome: Callable[[Track], bool] = lambda _: True,
+        *,
+        form: str = "",
+    ) -> tuple[Track, ...]:
+        """What this output carries of these tracks; those that it has no place for are named.
+
+        Where it can only carry what is made of a track, that is made from now on. `form`: what it
+        is called where tracks are named, if not by the output's name.
+        """
+        chosen = choose(tracks, carries, is_welcome)
+        carried = {track.recoded_from or track for track in chosen}
+        for track in tracks:
+            if track.recoded_from is None and track not in carried:
+                self.note_dropped_track(form or output, track)
+        for track in chosen:
+            recoding = self.recodings.of(track)
+            if recoding is not None:
+                recoding.users.add(output)
+                if self.on_recoding is not None:
+                    self.on_recoding(self, recoding)
+        return chosen
+
+    def use_audio(self, policy: AudioPolicy, now: float) -> None:
+        """What becomes of sound that an output cannot carry, from now on."""
+        if policy != self.options.audio:
+            self.options = replace(self.options, audio=policy)
+            self.recodings.clear("stream-changed")
+            self.recodings = Recodings(policy)
+            if self.is_open:
+                self._settle(now)
+
     def note_dropped_track(self, output: str, track: Track) -> None:
         """An output cannot carry this track; said once, kept for the API."""
         key = (output, track.id)
@@ -281,6 +273,8 @@ class Stream:
         size = sum(map(len, payload))
         state.size_bytes += size
         self.received_bytes += size
+        if self.options.audio == "drop" and track.kind is Kind.AUDIO:
+            return
         inspected = state.tracker.inspect(payload)
         if inspected.changed:
             self._take_parameters(state)
@@ -292,6 +286,13 @@ class Stream:
                 self._settle(arrived)
             return
         timeline = self.timeline
+        if (
+            state.is_broken
+            and track.kind is Kind.AUDIO
+            and timeline.is_behind(track, timestamp, arrived)
+        ):
+            self.drops["run-overlap"] += 1  # heard already: it ran ahead in the run before
+            return
         pts, dts, ntp = timeline.place(track, timestamp, dts, arrived)
         if timeline.jump is not None:
             state.is_broken = True
@@ -314,13 +315,35 @@ class Stream:
             elif not self.keyless and (self.key_at is None or not len(self.gop)):
                 self._miss_key(arrived)
         self.gop.add(frame)
-        if self.state is State.READY:
+        if self.state is State.READY or self.state is State.SLATE:
             if track not in self.tracks:
                 self._settle(arrived)
+            if track.kind is Kind.AUDIO:
+                self.recodings.feed(frame)
             for output in tuple(self.outputs.values()):
                 self._give(output, frame)
         elif self.state is State.WAITING:
             self._settle(arrived)
+
+    def publish_recoded(
+        self, track: Track, pts: int, ntp: int, data: bytes, arrived: float, *, is_broken: bool
+    ) -> None:
+        """One unit that was made of a track of the source: its times are this stream's own."""
+        recoding = self.recodings.of(track)
+        if recoding is None or not self.is_open:
+            return
+        if pts <= recoding.last_pts:
+            self.drops["recoding-overlap"] += 1  # of the sound before a break
+            return
+        recoding.last_pts = pts
+        state = recoding.state
+        is_broken = is_broken and state.frames > 0
+        frame = Frame(track, pts, pts, ntp, arrived, True, is_broken, track.parameters, (data,))
+        state.frames += 1
+        state.size_bytes += len(data)
+        self.gop.add(frame)
+        for output in tuple(self.outputs.values()):
+            self._give(output, frame)
 
     def _give(self, output: Output, frame: Frame) -> None:
         try:
@@ -351,6 +374,8 @@ class Stream:
         usable: list[Track] = []
         has_media = not all(map(_is_data, self.inputs))
         for track, state in self.inputs.items():
+            if self.options.audio == "drop" and track.kind is Kind.AUDIO:
+                continue
             if has_media and _is_data(track):
                 usable.append(track)  # it may say nothing for hours
             elif state.first_at is None:
@@ -363,11 +388,11 @@ class Stream:
                 usable.append(track)
         if not usable or (has_media and all(map(_is_data, usable))):
             return
-        tracks = tuple(usable)
+        tracks = self.recodings.extend(usable, len(self.inputs))
         if tracks == self.tracks and self.state is State.READY:
             return
         held = tuple(self.outputs.values())  # of the run before, or of fewer tracks
-        is_start = self.state is not State.READY
+        is_start = not self.is_open
         self.tracks = tracks
         if is_start:
             self.enter(State.READY, now)
@@ -392,13 +417,8 @@ class Stream:
         self.timeline.set_wall_offset(wall_offset)
         if self.state is State.WAITING:
             self._settle(now)
-        for state in self.inputs.values():
-            then, frames, size = state.counted
-            if then and now - then >= 0.5:
-                state.bitrate_bps = (state.size_bytes - size) * 8 / (now - then)
-                state.frames_per_second = (state.frames - frames) / (now - then)
-            if not then or now - then >= 0.5:
-                state.counted = (now, state.frames, state.size_bytes)
+        for state in (*self.inputs.values(), *(each.state for each in self.recodings)):
+            state.measure(now)
 
     @property
     def size_bytes(self) -> int:

@@ -24,17 +24,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from flux.base.units import NTP_SECOND, ntp_from_unix, rescale
-from media.dts import MAX_REORDER, DecodeClock
 from media.frame import NO_TIME
-from media.parameters import Parameters, VideoParameters
-from media.track import Kind, Track
+from media.parameters import AudioParameters, Parameters
+from media.track import Track
+from media.track_clock import ADOPTION, TrackClock
 
 JUMP = 3.0  # seconds that media time may run ahead of arrival time
-STEP_BACK = 1.0  # seconds that media time may step back, or more if MAX_REORDER frames are longer
 SMALL_JUMP = 0.5  # seconds, from which on a track follows another one's jump
-ADOPTION = 10.0  # seconds in which the other tracks adopt a correction
 MAX_CORRECTIONS = 16  # that can be adopted; a clock that jumps more often makes its own
 SLEW_PER_MILLE = 5  # ticks per 1000 ticks of media time: 5 ms a second
+REPORT_STEP = 0.5  # seconds that a source's wall clock may be off what media time says
 SLEW_DEAD_BAND = 0.001  # seconds: sender reports are not better than this
 IMPLAUSIBLE_OFFSET = 10.0  # seconds between tracks; more is a broken clock, not an offset
 ANCHOR_SLEW = 0.0005  # seconds a second
@@ -50,73 +49,19 @@ class Jump:
     seconds: float
 
 
-class _Clock:
-    """The state of one track; times in ticks of its clock unless a name says otherwise."""
-
-    __slots__ = (
-        "ahead",
-        "anchor",
-        "arrived",
-        "decode",
-        "dts",
-        "epoch",
-        "floor",
-        "floor_next",
-        "floor_until",
-        "hz",
-        "is_video",
-        "leap",
-        "offset",
-        "placed",
-        "report",
-        "slew",
-        "slew_rest",
-        "top",
-    )
-
-    def __init__(self, track: Track) -> None:
-        self.hz = track.clock_rate
-        self.is_video = track.kind is Kind.VIDEO
-        self.decode = DecodeClock()
-        self.placed = False
-        self.offset = 0
-        self.top = 0  # greatest source timestamp since the last jump
-        self.ahead = 0  # greatest PTS - DTS
-        self.dts = NO_TIME  # last DTS given out
-        self.arrived = 0.0
-        self.floor = 0.0  # windowed minimum of arrival minus media time, seconds
-        self.floor_next = 0.0
-        self.floor_until = 0.0
-        self.anchor: int | None = None  # source timestamp of the run's common instant
-        self.report: tuple[int, int] | None = None  # (NTP, source timestamp)
-        self.slew = 0  # ticks that the offset must still move
-        self.slew_rest = 0
-        self.leap: tuple[float, float] | None = None  # arrival and seconds of such a departure
-        self.epoch = 0  # number of the last correction of the run that this track has seen
-
-    def leapt(self, arrived: float) -> float:
-        """Seconds of a departure so small that it was followed, but that may prove to be a jump."""
-        if self.leap is None or arrived - self.leap[0] > ADOPTION:
-            return 0.0
-        return self.leap[1]
-
-    def now(self, arrived: float) -> float:
-        """Seconds of stream time that are decoded when what arrives now is."""
-        return arrived - self.floor - self.ahead / self.hz
-
-
 class Timeline:
     """Gives every frame of one stream its place. Pure: times come in as arguments."""
 
     def __init__(self, *, trust_source_clock: bool = False) -> None:
-        self._clocks: dict[Track, _Clock] = {}
+        self._clocks: dict[Track, TrackClock] = {}
         self._trust = trust_source_clock
         self._start_ns = 0  # stream time of this run's common instant
         self._start_arrived: float | None = None
         # Number, arrival, nanoseconds: each for all tracks of the run, for a while.
         self._corrections: deque[tuple[int, float, int]] = deque(maxlen=MAX_CORRECTIONS)
         self._epoch = 0  # how many corrections there were in this run
-        self._reach = STEP_BACK  # seconds that a timestamp may lie before the greatest of its track
+        self._end_ns = self._decoded_ns = 0  # greatest PTS of the runs before, and DTS of pictures
+        self._lead_ns = 0  # by which the last picture of the run before was shown after its DTS
         self._last_ns: int | None = None  # greatest DTS given out, as stream time
         self._last_arrived = 0.0
         self._anchor_ntp: int | None = None  # NTP of stream time 0
@@ -132,10 +77,13 @@ class Timeline:
     def begin(self, tracks: tuple[Track, ...], now: float) -> None:
         """A run of a source starts. The tracks of a returning source may be the old ones."""
         old = self._clocks
+        self._lead_ns = 0
+        for clock in old.values():
+            if clock.placed:
+                self._note_end(clock)
         self._clocks = {}
-        self._reach = STEP_BACK
         for track in tracks:
-            clock = old.get(track) or _Clock(track)
+            clock = old.get(track) or TrackClock(track)
             clock.placed = False
             clock.anchor = clock.report = None
             clock.slew = clock.slew_rest = 0
@@ -151,14 +99,7 @@ class Timeline:
 
     def configure(self, track: Track, parameters: Parameters) -> None:
         """Take the reordering depth and the frame duration from a track's new parameters."""
-        clock = self._clocks[track]
-        if isinstance(parameters, VideoParameters):
-            if parameters.frame_rate_num > 0:
-                ticks = clock.hz * parameters.frame_rate_den // parameters.frame_rate_num
-            else:
-                ticks = clock.hz // 30
-            self._reach = max(self._reach, (MAX_REORDER + 1) * ticks / clock.hz)
-            clock.decode.configure(parameters.reorder_frames, ticks)
+        self._clocks[track].configure(parameters)
 
     def anchor(self, timestamps: Mapping[Track, int]) -> None:
         """These source timestamps are one instant (RTP-Info); used by tracks not yet placed."""
@@ -181,7 +122,7 @@ class Timeline:
             departure = transit - clock.floor
             if (
                 departure < -JUMP
-                or timestamp < clock.top - self._reach * clock.hz
+                or timestamp < clock.top - clock.reach
                 or (self._corrections and self._is_explained(clock, arrived, departure))
             ):
                 self._follow_jump(clock, timestamp, arrived, departure)
@@ -198,6 +139,9 @@ class Timeline:
                     clock.floor_next = transit
                     clock.floor_until = arrived + TRANSIT_WINDOW
             if timestamp > clock.top:
+                if timestamp - clock.top > clock.hole:
+                    # Else DTS would still be of the time before.
+                    clock.decode.reset(max(0, clock.ahead - clock.decode.delay))
                 if clock.slew:
                     self._slew(clock, timestamp - clock.top)
                 clock.top = timestamp
@@ -206,8 +150,12 @@ class Timeline:
             dts += clock.offset
             if dts <= clock.dts:
                 dts = clock.dts + 1
+            if clock.is_video and pts - dts > clock.ahead:
+                clock.ahead = pts - dts
         elif clock.is_video:
             dts = clock.decode.next(pts)
+            if dts > pts and not clock.decode.reorder_frames:
+                pts = dts  # equal times: the second picture is shown a tick later
             if pts - dts > clock.ahead:
                 clock.ahead = pts - dts
         else:
@@ -225,7 +173,12 @@ class Timeline:
         clock = self._clocks.get(track)
         if clock is None:
             return
-        clock.report = (ntp, timestamp)
+        if clock.report is not None:
+            passed = (ntp - clock.report[0]) / NTP_SECOND
+            if abs(passed - (timestamp - clock.report[1]) / clock.hz) > REPORT_STEP:
+                for other in self._clocks.values():
+                    other.is_stale, other.slew = True, 0  # its wall clock was set: all begins anew
+        clock.report, clock.is_stale = (ntp, timestamp), False
         lead = self._lead()
         if lead is None:
             return
@@ -233,9 +186,38 @@ class Timeline:
         for target in targets:
             self._align(lead, target)
 
+    @property
+    def last_arrived(self) -> float:
+        """When the last unit came that was given out, in monotonic seconds."""
+        return self._last_arrived
+
+    @property
+    def lead(self) -> float:
+        """Seconds by which the last pictures of the run before were shown after their DTS."""
+        return self._lead_ns / NANOS
+
+    def is_behind(self, track: Track, timestamp: int, arrived: float) -> bool:
+        """Whether a track's first unit of this run belongs before what the last run gave out."""
+        clock = self._clocks[track]
+        if clock.placed or clock.dts == NO_TIME or self._start_arrived is None:
+            return False
+        known = track.parameters
+        length = known.frame_samples if isinstance(known, AudioParameters) else 0
+        end = clock.dts + max(1, length)
+        return timestamp + self._first_offset(clock, timestamp, arrived) < end
+
     # -- the start of a run ------------------------------------------------------------------
 
-    def _place_first(self, clock: _Clock, timestamp: int, arrived: float) -> None:
+    def _note_end(self, clock: TrackClock) -> None:
+        """A track's run is over: the next one is shown behind it, and decoded behind it."""
+        decoded_ns = clock.dts * NANOS // clock.hz
+        shown_ns = max((clock.top + clock.offset) * NANOS // clock.hz, decoded_ns)
+        self._end_ns = max(self._end_ns, shown_ns)
+        if clock.is_video:
+            self._decoded_ns = max(self._decoded_ns, decoded_ns)
+            self._lead_ns = max(self._lead_ns, shown_ns - decoded_ns)
+
+    def _place_first(self, clock: TrackClock, timestamp: int, arrived: float) -> None:
         """Set the offset of a track whose first frame of the run this is."""
         if self._start_arrived is None:
             start = self._start_arrived = arrived
@@ -243,9 +225,9 @@ class Timeline:
                 self._start_ns = 0
             else:
                 passed = max(0.0, start - self._last_arrived)
-                self._start_ns = self._last_ns + int(passed * NANOS) + 1
                 lead_in = max(c.decode.delay * NANOS // c.hz for c in self._clocks.values())
-                self._start_ns += lead_in
+                self._start_ns = max(self._end_ns, self._decoded_ns + lead_in)
+                self._start_ns += int(passed * NANOS) + NANOS // clock.hz + 1
             self._rebase_anchors(clock, timestamp)
         clock.offset = self._first_offset(clock, timestamp, arrived)
         clock.epoch = self._epoch
@@ -255,7 +237,7 @@ class Timeline:
         clock.decode.reset()
         self._restart_floor(clock, timestamp, arrived)
 
-    def _rebase_anchors(self, clock: _Clock, timestamp: int) -> None:
+    def _rebase_anchors(self, clock: TrackClock, timestamp: int) -> None:
         """Make the common instant that of the first frame, so that a run begins where it is put."""
         if clock.anchor is None:
             return
@@ -267,7 +249,7 @@ class Timeline:
         if self._last_ns is not None:
             self._start_ns -= int(ahead * NANOS)
 
-    def _first_offset(self, clock: _Clock, timestamp: int, arrived: float) -> int:
+    def _first_offset(self, clock: TrackClock, timestamp: int, arrived: float) -> int:
         """Offset of a track by RTP-Info, by sender reports, or by arrival: the first that holds."""
         if clock.anchor is not None:
             near = abs(timestamp - clock.anchor) <= ANCHOR_TOLERANCE * clock.hz
@@ -290,17 +272,19 @@ class Timeline:
             return by_arrival
         return by_report
 
-    def _lead(self) -> _Clock | None:
+    def _lead(self) -> TrackClock | None:
         """The track that the others are aligned with: the first one that has begun."""
         return next((clock for clock in self._clocks.values() if clock.placed), None)
 
-    def _restart_floor(self, clock: _Clock, timestamp: int, arrived: float) -> None:
+    def _restart_floor(self, clock: TrackClock, timestamp: int, arrived: float) -> None:
         clock.floor = clock.floor_next = arrived - (timestamp + clock.offset) / clock.hz
         clock.floor_until = arrived + TRANSIT_WINDOW
 
     # -- jumps and slewing -------------------------------------------------------------------
 
-    def _follow_jump(self, clock: _Clock, timestamp: int, arrived: float, departure: float) -> None:
+    def _follow_jump(
+        self, clock: TrackClock, timestamp: int, arrived: float, departure: float
+    ) -> None:
         """Go on without the jump: adopt a correction another track has begun, or make one."""
         self.jump = Jump(-departure)
         departure += clock.leapt(arrived)
@@ -341,7 +325,7 @@ class Timeline:
         while corrections and arrived - corrections[0][1] > ADOPTION:
             corrections.popleft()
 
-    def _is_explained(self, clock: _Clock, arrived: float, departure: float) -> bool:
+    def _is_explained(self, clock: TrackClock, arrived: float, departure: float) -> bool:
         """Whether a correction that another track began fits a jump too small to be seen alone."""
         self._expire(arrived)
         departure += clock.leapt(arrived)
@@ -353,13 +337,15 @@ class Timeline:
                     return True
         return False
 
-    def _has_pending(self, clock: _Clock) -> bool:
+    def _has_pending(self, clock: TrackClock) -> bool:
         """Whether there is a correction that this track may yet have to adopt."""
         return bool(self._corrections) and clock.epoch < self._corrections[-1][0]
 
-    def _align(self, lead: _Clock, clock: _Clock) -> None:
+    def _align(self, lead: TrackClock, clock: TrackClock) -> None:
         """Plan the slewing of `clock` so that it agrees with `lead` by their sender reports."""
         if lead.report is None or clock.report is None or not (lead.placed and clock.placed):
+            return
+        if lead.is_stale or clock.is_stale:
             return
         self._expire(self._last_arrived)
         if self._has_pending(lead) or self._has_pending(clock):
@@ -372,7 +358,7 @@ class Timeline:
             return
         clock.slew = round(error * clock.hz) if abs(error) > SLEW_DEAD_BAND else 0
 
-    def _slew(self, clock: _Clock, elapsed: int) -> None:
+    def _slew(self, clock: TrackClock, elapsed: int) -> None:
         """Move the offset by what `elapsed` ticks of media time allow."""
         if elapsed <= 0:
             return
@@ -384,7 +370,7 @@ class Timeline:
 
     # -- capture time ------------------------------------------------------------------------
 
-    def _ntp(self, clock: _Clock, pts: int, arrived: float) -> int:
+    def _ntp(self, clock: TrackClock, pts: int, arrived: float) -> int:
         """64-bit NTP of the instant `pts`."""
         if self._trust and clock.report is not None:
             ntp, timestamp = clock.report
@@ -394,7 +380,13 @@ class Timeline:
             self._anchor_ntp = ntp_from_unix(arrived + self.wall_offset) - media
             self._anchor_at = arrived
         elif arrived - self._anchor_at >= 1.0:
-            wanted = ntp_from_unix(clock.floor + self.wall_offset)
+            # Nothing arrives before it was captured: the fastest track tells the most.
+            floor = min(
+                each.floor
+                for each in self._clocks.values()
+                if each.placed and arrived - each.arrived < TRANSIT_WINDOW
+            )
+            wanted = ntp_from_unix(floor + self.wall_offset)
             allowed = int((arrived - self._anchor_at) * ANCHOR_SLEW * NTP_SECOND)
             error = wanted - self._anchor_ntp
             self._anchor_ntp += max(-allowed, min(allowed, error))

@@ -1,5 +1,6 @@
 """A track: one elementary stream of a stream."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -47,6 +48,8 @@ class Track:
     codec: str
     clock_rate: int  # Hz of pts and dts
     parameters: Parameters | None = field(default=None)
+    language: str = ""  # ISO 639 code; empty: not known
+    recoded_from: "Track | None" = None  # the track of the source that this one is made of
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,3 +60,26 @@ class TrackDescription:
     codec: str
     clock_rate: int  # Hz
     parameters: Parameters | None = None
+    language: str = ""  # ISO 639 code; empty: not known
+
+
+def tracks_for(
+    descriptions: Iterable[TrackDescription], tracks: Iterable[Track]
+) -> tuple[Track, ...]:
+    """For each description the first track not taken yet that it fits; none where it fits none.
+
+    A source that returns may list what it has in another order.
+    """
+    left = list(tracks)
+    found: list[Track] = []
+    for wanted in descriptions:
+        for track in left:
+            if (track.kind, track.codec, track.clock_rate) == (
+                wanted.kind,
+                wanted.codec,
+                wanted.clock_rate,
+            ):
+                left.remove(track)
+                found.append(track)
+                break
+    return tuple(found)

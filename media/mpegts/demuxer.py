@@ -29,8 +29,8 @@ FIRST_PID, NULL_PID = 0x10, 0x1FFF  # those below are tables, 2.4.3.3
 UNSURE_PACKETS = 16  # a gap of so many may look like none
 
 _ERROR_OR_START = 0xC0  # transport_error_indicator, payload_unit_start_indicator
-_RUN = 64  # packets that a run is looked for in
-_COUNTERS = bytes(ONLY_PAYLOAD | n & 15 for n in range(16 + _RUN))
+RUN = 512  # packets that a run is looked for in
+_COUNTERS = bytes(ONLY_PAYLOAD | n & 15 for n in range(16 + RUN))
 
 
 class _TableReader:
@@ -155,7 +155,7 @@ class TsDemuxer:
             run = 1
             following = index + 1
             if following < count and twos[following] == two and ones[following] == one:
-                same = twos[index : index + _RUN]
+                same = twos[index : index + RUN]
                 run = len(same) - len(same.lstrip(same[:1]))
                 same = ones[index : index + run]
                 run = len(same) - len(same.lstrip(same[:1]))

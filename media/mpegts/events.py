@@ -27,7 +27,9 @@ class TsTrack:
         """What a router wants to know; None as long as the stream has not shown it."""
         if not self.clock_rate:
             return None
-        return TrackDescription(self.kind, self.codec, self.clock_rate, self.parameters)
+        return TrackDescription(
+            self.kind, self.codec, self.clock_rate, self.parameters, self.entry.language
+        )
 
 
 @dataclass(frozen=True, slots=True)

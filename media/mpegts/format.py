@@ -46,6 +46,10 @@ class TsFormat:
         """The packets of a frame, with tables and clock before it where they are due."""
         return self._muxer.encode(frame)
 
+    def trailer(self) -> bytes:
+        """Sound that still waits for pictures."""
+        return self._muxer.flush()
+
     @property
     def is_exhausted(self) -> bool:
         """Never: its clock wraps."""

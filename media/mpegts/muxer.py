@@ -5,15 +5,18 @@ everything stays positive; it wraps at 33 bits (26.5 hours) in the packets and n
 
 **PCR.** The program clock may never be later than the DTS of anything still to come. It runs
 `PCR_LEAD` before the frames, and since tracks come skewed but each in DTS order, it never passes
-the last DTS of the track that is furthest behind. A track more than a second behind has stopped and
-no longer counts. The PCR rides on the frames of its own PID (video if there is any); where these
-are too far apart, packets with nothing but a PCR go in between.
+the last DTS of the track that is furthest behind. A track that lags `STALLED` more than it used to
+has stopped and no longer counts; if it comes all the same, behind the clock, that is set anew once:
+then its lag is known. Sound that runs ahead of the others waits here, since a decoder keeps no more
+than a second of it (2.4.2.6). The PCR rides on the frames of its own PID (video if there is any);
+where these are too far apart, packets with nothing but a PCR go in between.
 
 **Breaks.** At a frame with `discontinuity` every PID gets discontinuity_indicator in its next
 packet and the clock is set anew. The other tracks' first frames after the break, which carry the
 same mark, belong to this break and start none of their own.
 """
 
+from collections import deque
 from collections.abc import Sequence
 
 from flux.base.units import rescale
@@ -43,7 +46,11 @@ PCR_LEAD = CLOCK_HZ // 5
 PCR_MIN_LEAD = 1_800  # 20 ms
 PCR_INTERVAL = 5_400  # 60 ms; with a frame's length on top still below the 100 ms of 2.7.2
 PCR_MAX_GAP = 8_100  # 90 ms
-STALLED = CLOCK_HZ
+STALLED = CLOCK_HZ * 7 // 10  # with PCR_MIN_LEAD and a usual lag less than what sound may wait
+MAX_AHEAD = CLOCK_HZ * 6 // 10  # of sound before the track furthest behind
+MAX_FILLED = 3 * CLOCK_HZ  # of a clock that stood; what is longer was silence
+MAX_LAG = 8 * CLOCK_HZ  # that is made up for: H.264 and H.265 may wait ten seconds
+LAG_DECAY = 8  # bits: of what a lag has shrunk by, so much less is forgotten a frame
 TABLES_INTERVAL = 5_400
 FIRST_PID = 0x100
 MAX_SOUND_BYTES = MAX_PES_LENGTH - 8  # of one PES packet, whose length has to be given
@@ -108,8 +115,13 @@ class TsMuxer:
         *,
         tables_interval: int = TABLES_INTERVAL,
         is_live: bool = False,
+        origin: int | None = None,
     ) -> None:
-        """`is_live`: carry what only live outputs carry as well."""
+        """`is_live`: carry what only live outputs carry as well.
+
+        `origin`: where the zero of the tracks' time stands, the same for muxers of one programme's
+        parts; None: where the first frame gets `FIRST_DTS`.
+        """
         self._carries = carries_live if is_live else carries_track
         self._tables_interval = tables_interval
         self._writers: dict[int, PacketWriter] = {}  # by PID; counters outlive their tracks
@@ -119,10 +131,14 @@ class TsMuxer:
         self._tables_counter = 0
         self._tables_due = True
         self._tables_at = NO_TIME
+        self._tables_pcr = NO_PCR
         self._clock_due = False  # a PCR goes with the next frame, however little time passed
         self._clock_track: Track | None = None
-        self._origin: int | None = None  # what is added to a track's time in 90 kHz
+        self._origin = origin  # what is added to a track's time in 90 kHz
         self._pcr = NO_PCR
+        self._newest = NO_TIME  # greatest DTS that came since the last break
+        self._behind = NO_TIME  # last DTS of the track furthest behind, when last looked at
+        self._held: deque[tuple[_TrackState, int, bytes]] = deque()  # sound that waits: DTS, PES
         self.set_tracks(tracks)
 
     @property
@@ -140,6 +156,12 @@ class TsMuxer:
         self._clock_track = next(
             (track for track in carried if track.kind is Kind.VIDEO), next(iter(carried), None)
         )
+        for state in kept.values():
+            state.is_listed = state.is_clock = False
+        for state in self._states.values():
+            state.is_listed = True
+        if self._clock_track is not None:
+            self._states[self._clock_track].is_clock = True
         self._version += 1
         streams = [_stream(track, state.writer.pid) for track, state in self._states.items()]
         pcr_pid = 0x1FFF  # 2.4.4.9: no PCR
@@ -163,8 +185,8 @@ class TsMuxer:
     def encode(self, frame: Frame) -> bytes:
         """The packets of one frame, with tables and clock before it where they are due.
 
-        Empty for a track that is not carried, for a frame without payload, and as long as the
-        track's parameters are not known.
+        Empty for a track that is not carried, for a frame without payload, as long as the track's
+        parameters are not known, and for sound that has to wait for pictures; it comes behind them.
         """
         track = frame.track
         state = self._states.get(track)
@@ -181,28 +203,86 @@ class TsMuxer:
             origin = self._origin = FIRST_DTS - dts
         dts += origin
         pts = rescale(frame.pts, track.clock_rate, CLOCK_HZ) + origin
+        if pts < dts:  # of a source that does not say how deep its B-frames are, at first
+            pts = dts
         pes = state.pes(frame, pts, dts)
         if not pes:
             return b""
-        if frame.discontinuity and state.last_dts != NO_TIME:
-            self._break()
-        state.last_dts = dts
-        is_video = state.is_video
         out: list[bytes] = []
-        is_access_point = is_video and frame.key
-        if is_access_point or self._tables_due or self._are_tables_late(dts):
-            out.append(self._tables[self._tables_counter])
-            self._tables_counter = self._tables_counter + 1 & 15
-            self._tables_due = False
-            self._tables_at = dts
-            is_access_point = is_access_point or not is_video
-        pcr = self._advance_clock(track, dts, out)
+        if frame.discontinuity and state.last_dts != NO_TIME:
+            self._release(out, is_forced=True)
+            self._break()
+        newest = self._newest
+        if dts > newest:
+            self._newest = newest = dts
+        lag = newest - dts
+        if lag < state.lag:
+            state.lag -= state.lag - lag >> LAG_DECAY
+        elif lag <= MAX_LAG:
+            state.lag = lag
+        if dts < self._pcr and lag <= MAX_LAG:  # nobody could know that it would lag so much
+            self._break()
+            self._newest = newest
+        is_video = state.is_video
+        if not is_video and (
+            self._held
+            or (dts - self._behind > MAX_AHEAD and dts - self._furthest_behind(state) > MAX_AHEAD)
+        ):
+            self._held.append((state, dts, pes))
+        else:
+            self._emit(state, dts, pes, out, is_key=is_video and frame.key)
+        if self._held:
+            self._release(out)
+        return b"".join(out)
+
+    def flush(self) -> bytes:
+        """The sound that waits, where nothing else will come."""
+        out: list[bytes] = []
+        self._release(out, is_forced=True)
+        return b"".join(out)
+
+    def _emit(
+        self, state: "_TrackState", dts: int, pes: bytes, out: list[bytes], *, is_key: bool
+    ) -> None:
+        """Append the packets of one PES packet, and what has to go before them."""
+        state.last_dts = dts
+        is_access_point = is_key
+        if is_key or self._tables_due or self._are_tables_late(dts):
+            self._put_tables(dts, out)
+            is_access_point = is_access_point or not state.is_video
+        pcr = self._advance_clock(state, dts, out)
         flags = 0
         if is_access_point or state.is_broken:
             flags = adaptation_flags(is_access_point, state.is_broken)
             state.is_broken = False
         state.writer.write(pes, out, flags, pcr)
-        return b"".join(out)
+
+    def _release(self, out: list[bytes], *, is_forced: bool = False) -> None:
+        """Append the sound that need not wait any more."""
+        held = self._held
+        while held:
+            state, dts, pes = held[0]
+            if not is_forced and dts - self._furthest_behind(state) > MAX_AHEAD:
+                break
+            held.popleft()
+            if state.is_listed:
+                self._emit(state, dts, pes, out, is_key=False)
+
+    def _furthest_behind(self, apart_from: "_TrackState | None" = None) -> int:
+        """The last DTS of the track that is furthest behind, of those that have not stopped."""
+        newest = behind = self._newest
+        for state in self._states.values():
+            last = state.last_dts
+            if last < behind and newest - last <= STALLED + state.lag and state is not apart_from:
+                behind = last
+        return behind
+
+    def _put_tables(self, dts: int, out: list[bytes]) -> None:
+        out.append(self._tables[self._tables_counter])
+        self._tables_counter = self._tables_counter + 1 & 15
+        self._tables_due = False
+        self._tables_at = dts
+        self._tables_pcr = self._pcr
 
     def _fitting(self, tracks: Sequence[Track]) -> list[Track]:
         """Those of the tracks that can be carried, as far as the PMT has room for them."""
@@ -223,24 +303,30 @@ class TsMuxer:
         return _TrackState(track, writer)
 
     def _are_tables_late(self, dts: int) -> bool:
-        return self._tables_interval > 0 and dts - self._tables_at >= self._tables_interval
+        interval = self._tables_interval
+        return interval > 0 and (
+            dts - self._tables_at >= interval or self._pcr - self._tables_pcr >= interval
+        )
 
     def _break(self) -> None:
         for state in self._states.values():
             state.last_dts = NO_TIME
             state.is_broken = True
         self._pcr = NO_PCR
+        self._newest = self._behind = NO_TIME
         self._tables_due = True
 
-    def _advance_clock(self, track: Track, dts: int, out: list[bytes]) -> int:
+    def _advance_clock(self, state: "_TrackState", dts: int, out: list[bytes]) -> int:
         """The PCR for the packets of this frame, or `NO_PCR`; packets of its own go to `out`."""
-        pcr = dts - PCR_LEAD
-        oldest = dts - STALLED
-        for state in self._states.values():
-            if oldest < state.last_dts < pcr + PCR_MIN_LEAD:
-                pcr = state.last_dts - PCR_MIN_LEAD
+        pcr = self._newest - PCR_LEAD
+        behind = self._furthest_behind()
+        behind = self._behind = dts if dts < behind else behind
+        if self._held and self._held[0][1] < behind:
+            behind = self._held[0][1]
+        if behind - PCR_MIN_LEAD < pcr:
+            pcr = behind - PCR_MIN_LEAD
         last = self._pcr
-        rides = track is self._clock_track
+        rides = state.is_clock
         is_due, self._clock_due = self._clock_due, False
         if last == NO_PCR:
             self._pcr = pcr
@@ -255,8 +341,10 @@ class TsMuxer:
                 self._send_clock(self._pcr, out)
             return self._pcr if rides else NO_PCR
         if gap > PCR_MAX_GAP:
-            if gap <= STALLED:
+            if gap <= MAX_FILLED:
                 for between in range(last + PCR_INTERVAL, pcr, PCR_INTERVAL):
+                    if self._tables_interval:
+                        self._put_tables(self._tables_at, out)
                     self._send_clock(between, out)
             if not rides:
                 self._send_clock(pcr, out)
@@ -290,7 +378,10 @@ class _TrackState:
         "_private",
         "_stream_id",
         "is_broken",
+        "is_clock",
+        "is_listed",
         "is_video",
+        "lag",
         "last_dts",
         "parameters",
         "writer",
@@ -300,6 +391,9 @@ class _TrackState:
         self.writer = writer
         self.is_video = track.kind is Kind.VIDEO
         self.last_dts = NO_TIME
+        self.lag = 0  # by which its frames come behind those of others
+        self.is_listed = True  # in the PMT
+        self.is_clock = False  # the PCR rides on it
         self.is_broken = False  # the next packet carries discontinuity_indicator
         self.parameters: Parameters | None = None
         self._stream_id = STREAM_ID_VIDEO if self.is_video else STREAM_ID_AUDIO

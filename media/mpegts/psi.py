@@ -1,10 +1,10 @@
 """Program specific information: PAT and PMT of one program; ISO/IEC 13818-1 section 2.4.4."""
 
-import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from struct import Struct
 
+from flux.base.checksum import crc32_forward
 from media.mpegts.packet import PAYLOAD_BYTES, SYNC_BYTE
 
 PAT_PID = 0
@@ -32,13 +32,9 @@ _STREAM = Struct(">BHH")
 _U32 = Struct(">I")
 
 
-_MIRROR = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
-
-
 def crc32(data: bytes) -> int:
-    """CRC_32 of a section, annex A: that of zlib, but with the bits the other way round."""
-    value = zlib.crc32(data.translate(_MIRROR)) ^ 0xFFFFFFFF
-    return int.from_bytes(value.to_bytes(4, "little").translate(_MIRROR), "big")
+    """CRC_32 of a section, annex A."""
+    return crc32_forward(data)
 
 
 @dataclass(frozen=True, slots=True)

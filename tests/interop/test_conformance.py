@@ -15,7 +15,11 @@ from pathlib import Path
 import imageio_ffmpeg
 import pytest
 
-from tests.support import capture, clip, clips
+from media.fmp4.muxer import FragmentMuxer
+from media.hls.container import Fmp4Container
+from media.hls.options import HlsOptions
+from media.track import Kind
+from tests.support import capture, clip, clips, pcap
 from tests.support.conform.flv import FlvLimits, check_flv
 from tests.support.conform.hls import (
     Follower,
@@ -27,11 +31,22 @@ from tests.support.conform.hls import (
 from tests.support.conform.hls_media import DATE_ROOM
 from tests.support.conform.problem import told
 from tests.support.rig import TRANSPORTS, Captured
-from tests.support.ten_minutes import HlsViewer, flv_file, playing, transport_stream
+from tests.support.ten_minutes import (
+    HlsViewer,
+    flv_file,
+    playing,
+    rtp_packets,
+    transport_stream,
+)
 
 pytestmark = [pytest.mark.interop, pytest.mark.timeout(120)]
 
 SECONDS = 5.0
+ROOT = Path(__file__).parents[2]
+SCRIPTS = ROOT / "tests" / "support" / "validators"
+# hls-parser wants parts in the last three segments only; the draft counts target durations.
+MISTAKEN = ("Remove EXT-X-PART tags",)
+MODULES = ROOT / ".cache" / "npm" / "node_modules"
 CLIPS = {"bunny": clips.BUNNY, "pyramid": clips.PYRAMID, "hdr": clips.HDR}
 WITH_B_FRAMES = ("pyramid", "h264ts", "h265ts", "flash", "fragmented")
 FFMPEGS = {"old": "ffmpeg", "new": imageio_ffmpeg.get_ffmpeg_exe()}
@@ -144,6 +159,76 @@ def test_tstools_are_content(name: str, files: dict[str, Files]) -> None:
     report = said(["tsreport", "-b", "-v", str(files[name].ts)])
     assert "duplicate packets: 0" in report
     assert not any(word in report for word in ("###", "!!!", "discontinuity", "PCR > "))
+
+
+def scripted(script: str, *paths: Path) -> str:
+    """What a reader of Node.js says; its problems are marked as such."""
+    command = ["node", str(SCRIPTS / script), *map(str, paths)]
+    spoken = said(command, NODE_PATH=str(MODULES))
+    problems = [line for line in spoken.splitlines() if "PROBLEM" in line]
+    assert [line for line in problems if not any(text in line for text in MISTAKEN)] == []
+    return spoken
+
+
+@needs("node")
+@pytest.mark.skipif(not (MODULES / "hls-parser").exists(), reason="no hls-parser, m3u8-parser")
+@pytest.mark.parametrize("name", CLIPS)
+@pytest.mark.parametrize("part_duration", [0.0, 0.2])
+def test_parsers_of_playlists_are_content(name: str, part_duration: float, tmp_path: Path) -> None:
+    """hls-parser in its strict mode, which objects to what breaks the RFC; m3u8-parser warns."""
+    source = playing(CLIPS[name], 0)
+    options = HlsOptions(segment_duration=1.0, part_duration=part_duration, ready_wait=0.0)
+    viewer = HlsViewer(source.tracks, options, container=Fmp4Container)
+    assert viewer.watch(source.play(8.0)) == []
+    media, multivariant = tmp_path / "media.m3u8", tmp_path / "index.m3u8"
+    media.write_bytes(viewer.playlist)
+    multivariant.write_bytes(viewer.multivariant)
+    spoken = scripted("playlists.cjs", media, multivariant)
+    assert spoken.count("hls-parser: ") == spoken.count("m3u8-parser: ") == 2
+
+
+@needs("node")
+@pytest.mark.skipif(not (MODULES / "mp4box").exists(), reason="no MP4Box.js")
+@pytest.mark.parametrize("name", CLIPS)
+def test_mp4box_is_content(name: str, tmp_path: Path) -> None:
+    """The parser of GPAC: it knows each box, warns of nothing, and finds each sample."""
+    source = playing(CLIPS[name], 0)
+    muxer = FragmentMuxer(source.tracks)
+    pieces = [muxer.initialization()]
+    count = 0
+    for frame in source.play(SECONDS):
+        if frame.key and frame.track.kind is Kind.VIDEO and count:
+            pieces.append(muxer.cut(frame))
+        muxer.add(frame)
+        count += 1
+    path = tmp_path / "stream.mp4"
+    path.write_bytes(b"".join((*pieces, muxer.finish())))
+    assert f"MP4Box.js: {count} samples" in scripted("movie.cjs", path)
+
+
+@needs("tshark")
+@pytest.mark.parametrize("name", CLIPS)
+def test_tshark_is_content(name: str, tmp_path: Path) -> None:
+    """Wireshark's dissectors of RTP, RTCP and H.264: nothing malformed, nothing lost.
+
+    That of H.265 finds slices malformed whose address has no bits, which is how they are here.
+    """
+    source, path = playing(CLIPS[name], 0), tmp_path / "rtp.pcap"
+    packets = list(rtp_packets(source, SECONDS))
+    pcap.write_datagrams(path, ((max(0.0, at), 5004 + port, data) for at, port, data in packets))
+    command = ["tshark", "-r", str(path)]
+    if name != "hdr":
+        command += ["-d", "rtp.pt==96,h264"]
+    for port in range(5004, 5008):
+        command += ["-d", f"udp.port=={port},{'rtcp' if port & 1 else 'rtp'}"]
+    wrong = "_ws.malformed || _ws.expert.severity == error || rtcp.length_check == 0"
+    shown = [*command, "-Y", wrong, "-T", "fields", "-e", "frame.number"]
+    assert [line for line in said(shown).splitlines() if line.isdigit()] == []
+    report = said([*command, "-q", "-z", "rtp,streams"]).splitlines()
+    streams = [line.split() for line in report if "127.0.0.1" in line]
+    assert len(streams) == len(source.tracks)
+    assert all("(0.0%)" in words for words in streams)
+    assert sum(int(words[8]) for words in streams) == sum(not port & 1 for _, port, _ in packets)
 
 
 @pytest.mark.parametrize("transport", TRANSPORTS)

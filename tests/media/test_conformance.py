@@ -17,7 +17,15 @@ from tests.support.conform.flv import FlvLimits, check_flv
 from tests.support.conform.hls import Follower, check_multivariant
 from tests.support.conform.problem import told
 from tests.support.conform.ts import TsLimits, read_ts
-from tests.support.ten_minutes import HlsViewer, Playing, flv_file, playing, transport_stream
+from tests.support.ten_minutes import (
+    HlsViewer,
+    Playing,
+    flv_file,
+    http_transport_stream,
+    playing,
+    rtp_session,
+    transport_stream,
+)
 
 CLIPS = [
     clips.BUNNY,
@@ -31,7 +39,6 @@ CLIPS = [
 ]
 NAMES = [path.stem[-12:] for path in CLIPS]
 LIVE = TsLimits(tables_within=0.1, tables_at_keys=True)
-UNSTEADY = {"part-short", "part-sum", "part-old"}
 TEN_MINUTES = 600.0
 QUICK = 30.0  # what the others get where all is to be quick
 FULL_BYTES = 4_000  # of a NAL unit; whole ones would be a gigabyte and a half
@@ -43,6 +50,21 @@ def judge_ts(source: Playing, seconds: float) -> None:
     assert len(content.streams) == len(source.tracks)
     assert len(content.pcrs) > 10 * (seconds - 10)
     assert content.versions == [0]
+
+
+def judge_http_ts(source: Playing, seconds: float) -> None:
+    content = read_ts(http_transport_stream(source, seconds), LIVE)
+    assert content.problems == [], told(content.problems)
+    assert len(content.streams) == len(source.tracks)
+    units = sum(map(len, content.units.values()))
+    assert units > 0.9 * len(source.frames) * seconds * 1000 / source.period_ms
+
+
+def judge_rtp(source: Playing, seconds: float) -> None:
+    content = rtp_session(source, seconds)
+    assert content.problems == [], told(content.problems)
+    assert content.reports >= len(source.tracks) * (seconds // 5 - 1)
+    assert len(content.units) > 0.9 * len(source.frames) * seconds * 1000 / source.period_ms
 
 
 def judge_flv(source: Playing, seconds: float) -> None:
@@ -75,21 +97,27 @@ def judge_low_latency(source: Playing, seconds: float) -> None:
     viewer = HlsViewer(source.tracks, options, container=Fmp4Container)
     viewer.follower = Follower(slack=0.3)  # sound and pictures wait for each other
     problems = viewer.watch(source.play(seconds))
-    if source is playing(clips.BUNNY):
-        # Some of its pictures last four times as long as the others, which nobody can know when
-        # a part is cut: such a part is too long or too short.
-        problems = [problem for problem in problems if problem.slug not in UNSTEADY]
     problems += check_multivariant(viewer.multivariant)
     assert problems == [], told(problems)
 
 
-JUDGES = [judge_ts, judge_flv, judge_hls, judge_fmp4_hls, judge_low_latency]
+JUDGES = [
+    judge_ts,
+    judge_http_ts,
+    judge_rtp,
+    judge_flv,
+    judge_hls,
+    judge_fmp4_hls,
+    judge_low_latency,
+]
 
 
 @pytest.mark.parametrize("path", CLIPS, ids=NAMES)
 def test_all_outputs_of_a_clip(path: Path) -> None:
     source = playing(path)
     judge_ts(source, QUICK)
+    judge_http_ts(source, QUICK)
+    judge_rtp(source, QUICK)
     judge_flv(source, QUICK)
     judge_hls(source, QUICK)
     judge_fmp4_hls(source, QUICK)

@@ -1,5 +1,7 @@
 """A feed: shared bytes, the write window, slices, lag, skipping, closing."""
 
+from collections.abc import Sequence
+
 from media.feed import Feed
 from media.feed_reader import FeedOptions, FeedReader
 from media.frame import Frame
@@ -411,3 +413,33 @@ def test_sound_goes_on_for_a_waiting_reader_whose_key_frame_the_log_let_go() -> 
     rig.send("a", audio=True)
     rig.send("K", key=True)
     assert b"".join(slow.writes[taken:]) == b"a AGAIN K "
+
+
+class Band(Letters):
+    """A format that says in band what it carries."""
+
+    def __init__(self) -> None:
+        self.tracks: Sequence[Track] = ()
+
+    def set_tracks(self, tracks: Sequence[Track]) -> None:
+        self.tracks = tracks
+
+
+def test_a_format_that_can_goes_on_with_other_tracks() -> None:
+    form = Band()
+    scheduler = VirtualScheduler()
+    feed = Feed(form, (VIDEO,), FeedOptions(), scheduler, lambda *_: None)
+    sink = MemorySink()
+    feed.attach(sink, "live")
+    assert feed.set_tracks((VIDEO, AUDIO))
+    assert form.tracks == feed.tracks == (VIDEO, AUDIO)
+    feed.frame(Frame(AUDIO, 0, 0, 0, 0.0, True, False, None, (b"sound ",)))
+    scheduler.run(1.0)
+    assert sink.data == b"HEAD sound "
+    assert not sink.ended
+
+
+def test_a_format_that_cannot_changes_nothing() -> None:
+    rig = Rig()
+    assert not rig.feed.set_tracks((VIDEO,))
+    assert rig.feed.tracks == (VIDEO, AUDIO)

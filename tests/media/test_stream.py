@@ -147,6 +147,24 @@ def test_the_source_returns_within_the_grace_period() -> None:
     assert not sink.closed
 
 
+def test_a_source_may_return_with_its_tracks_in_another_order() -> None:
+    rig = Rig()
+    publisher = rig.begin(h264(), aac())
+    publisher.write(publisher.tracks[1], 0, (b"sound",), rig.now)
+    rig.pictures(publisher, 5)
+    sink = Sink()
+    rig.stream.outputs["memory"] = sink
+    rig.stream.readers["r"] = object()  # type: ignore[assignment]  # only counted here
+    rig.stream.lose("peer-closed", rig.now, hold=True)
+    again = rig.begin(aac(), h264())
+    assert again.tracks == publisher.tracks[::-1]
+    assert rig.state() is State.READY
+    again.write(again.tracks[0], 0, (b"sound",), rig.now)
+    again.write(again.tracks[1], 0, (IDR,), rig.now)
+    assert [frame.track for frame in sink.frames] == list(again.tracks)
+    assert sink.track_changes == []
+
+
 def test_other_tracks_after_the_return_are_told_to_outputs() -> None:
     rig = Rig()
     publisher = rig.begin(h264())

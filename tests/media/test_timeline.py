@@ -390,3 +390,91 @@ def test_drift_over_a_day_is_no_jump_and_capture_time_follows_the_wall() -> None
             assert timeline.jump is None
         assert abs(v / 90_000 - a / 48_000) < 0.001
         assert abs(unix_from_ntp(ntp) - 1_700_086_399.0) < 0.1
+
+
+def test_sound_that_steps_back_a_little_has_jumped() -> None:
+    """Packets of sound come in order: what is 0.7 s back is no reordering but another clock."""
+    run = Run(Timeline(), make_tracks(), at=10.0)
+    run.send(50.0, 5.0)
+    dts = []
+    for number in range(50):
+        source = 55.0 - 0.7 + number / 50
+        arrived = 15.0 + number / 50
+        dts.append(run.timeline.place(run.audio, round(source * 48_000), NO_TIME, arrived)[1])
+    assert [b - a for a, b in itertools.pairwise(dts)] == [960] * 49
+
+
+def test_a_file_of_a_second_that_loops_goes_on() -> None:
+    """Each round steps back by less than what deep reordering may: pictures follow all the same."""
+    deep = VideoParameters(frame_rate_num=FPS, frame_rate_den=1, reorder_frames=2)
+    video, audio = make_tracks()
+    video.parameters = deep
+    timeline = Timeline()
+    timeline.begin((video, audio), 0.0)
+    shown = []
+    for number in range(10 * FPS):
+        t = number / FPS
+        source = number % FPS / FPS
+        v, dts, _ = timeline.place(video, round(source * 90_000), NO_TIME, t)
+        a, _, _ = timeline.place(audio, round(source * 48_000), NO_TIME, t)
+        assert abs(v / 90_000 - a / 48_000) < 0.09
+        shown.append(v)
+        assert v - dts < 90_000
+    steps = [b - a for a, b in itertools.pairwise(shown)]
+    assert min(steps) > 0
+    assert abs(shown[-1] / 90_000 - 10.0) < 0.5
+
+
+def test_pictures_of_one_time_are_a_tick_apart() -> None:
+    video, _ = make_tracks()
+    timeline = Timeline()
+    timeline.begin((video,), 0.0)
+    times = [timeline.place(video, at, NO_TIME, 0.0)[:2] for at in (0, STEP, STEP, 2 * STEP)]
+    assert times == [(0, 0), (STEP, STEP), (STEP + 1, STEP + 1), (2 * STEP, 2 * STEP)]
+
+
+def test_decode_times_behind_a_pause_are_not_from_before_it() -> None:
+    deep = VideoParameters(frame_rate_num=FPS, frame_rate_den=1, reorder_frames=2)
+    video = Track(0, Kind.VIDEO, H264, 90_000, deep)
+    timeline = Timeline()
+    timeline.begin((video,), 0.0)
+    order = [0, *(3 * group + number for group in range(40) for number in (3, 1, 2))]
+    for number in order:
+        pause = 5 * FPS if number > 60 else 0
+        at = number + pause
+        pts, dts, _ = timeline.place(video, at * STEP, NO_TIME, at / FPS)
+        assert 0 <= pts - dts <= 5 * STEP, number
+
+
+def test_capture_time_is_that_of_the_fastest_track() -> None:
+    """Sound that is 100 ms longer under way does not pull the wall clock to and fro."""
+    video, audio = make_tracks()
+    timeline = Timeline()
+    timeline.set_wall_offset(1_700_000_000.0)
+    timeline.begin((video, audio), 0.0)
+    timeline.anchor({video: 0, audio: 0})
+    anchors = []
+    for number in range(60 * FPS):
+        t = number / FPS
+        pts, _, ntp = timeline.place(video, number * STEP, NO_TIME, t + 0.05)
+        timeline.place(audio, round(t * 48_000), NO_TIME, t + 0.15)
+        anchors.append(unix_from_ntp(ntp) - pts / 90_000)
+    assert max(anchors) - min(anchors) < 0.000_01
+
+
+def test_a_wall_clock_that_was_set_aligns_nothing_until_both_tell_of_it() -> None:
+    """The source's clock steps by 3 s; the sound's next report comes 4 s after the picture's."""
+    video, audio = make_tracks()
+    timeline = Timeline()
+    timeline.begin((video, audio), 0.0)
+    timeline.anchor({video: 0, audio: 0})
+    for number in range(40 * FPS):
+        t = number / FPS
+        wall = t + (3 if t >= 20 else 0)
+        v, _, _ = timeline.place(video, round(t * 90_000), NO_TIME, t)
+        a, _, _ = timeline.place(audio, round(t * 48_000), NO_TIME, t)
+        assert abs(v / 90_000 - a / 48_000) < 0.001, t
+        if number % (5 * FPS) == 0:
+            timeline.sender_report(video, round((1000 + wall) * NTP_SECOND), round(t * 90_000))
+        if number % (5 * FPS) == 4 * FPS:
+            timeline.sender_report(audio, round((1000 + wall) * NTP_SECOND), round(t * 48_000))

@@ -94,6 +94,8 @@ def of_sound(*tags: bytes, codec: bytes = b"Opus") -> bytes:
 H265 = enhanced(0x90, b"hvc1", HVCC)
 H265_KEY = enhanced(0x91, b"hvc1", b"\xff\xff\xd8" + nals("26018888"), 40)
 H265_X = enhanced(0xA3, b"hvc1", nals("02018888"), 80)
+AV1_HEAD = enhanced(0x90, b"av01", bytes.fromhex("81050c000a0b0000000424c6abdf00"))
+VP9_HEAD = enhanced(0x90, b"vp09", bytes.fromhex("01000000001e820202020000"))
 OPUS_HEAD = sound(0, b"\x90Opus" + OPUS)
 OPUS_SOUND = sound(20, b"\x91Opus\xfc\xff\xfe")
 GOOD_FILES = {
@@ -190,6 +192,14 @@ BROKEN: list[tuple[str, bytes]] = [
         of_sound(OPUS_HEAD, sound(0, b"\x94Opus\x01\x06\x00\x00\x00\x1f"), OPUS_SOUND),
     ),
     ("multichannel", of_sound(OPUS_HEAD, sound(0, b"\x94Opus\x02\x03\x00\x01"), OPUS_SOUND)),
+    ("av1-unit", of_video(AV1_HEAD, enhanced(0x91, b"av01", b"\x12\x00\x32\x01\x10", 40))),
+    ("av1-unit", of_video(AV1_HEAD, enhanced(0x91, b"av01", b"\x30\x10", 40))),
+    ("av1-unit", of_video(AV1_HEAD, enhanced(0x91, b"av01", b"\x32\x05\x10", 40))),
+    ("vp9-frame", of_video(VP9_HEAD, enhanced(0x91, b"vp09", b"\x42\x49\x83\x42", 40))),
+    ("header-missing", of_video(enhanced(0x91, b"vp09", b"\x82\x49\x83\x42", 40))),
+    ("first-key", of_video(VP9_HEAD, enhanced(0xA1, b"vp09", b"\x86\x00", 40))),
+    ("header-missing", of_sound(OPUS_SOUND)),
+    ("after-end", of_video(H265, H265_KEY, enhanced(0x92, b"hvc1", b"", 80), H265_X)),
     ("multitrack", of_sound(OPUS_HEAD, sound(20, b"\x95\x31Opus\x00\xfc"))),
     ("multitrack", of_sound(OPUS_HEAD, sound(20, b"\x95\x11Opus\x00\x00\x00\x09\xfc"))),
     ("mod-ex", of_sound(OPUS_HEAD, sound(20, b"\x97\x02\xff\xff\xff\x01Opus\xfc"))),

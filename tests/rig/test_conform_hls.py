@@ -194,6 +194,7 @@ TEXTS: list[tuple[str, str | bytes]] = [
     ("part-tags", swap(LOW, hint(20, 2), "#EXT-X-DISCONTINUITY\n" + hint(20, 2))),
     ("part-sum", swap(LOW, 'DURATION=0.5,URI="p-19-3', 'DURATION=0.4,URI="p-19-3')),
     ("part-sum", swap(LOW, "EXTINF:2.00000,\ns-19", "EXTINF:1.90000,\ns-19")),
+    ("part-sum", swap(LOW, "EXTINF:2.00000,\ns-19", "EXTINF:2.10000,\ns-19")),  # clipped at a gap
     ("part-old", swap(LOW, segment(15), segment(15, with_parts=True))),
     ("skip", low(19, 2, skipped=2) + "#EXT-X-SKIP:SKIPPED-SEGMENTS=2\n"),
     ("skip", swap(low(19, 2, skipped=2), "SEGMENTS=2", "SEGMENTS=x")),
@@ -228,6 +229,17 @@ RELOADS: list[tuple[str, list[str]]] = [
     ("part-changed", [LOW, swap(low(19, 3), "p-20-1", "q-20-1")]),
     ("hint-broken", [LOW, swap(low(19, 3), "p-20-2.mp4", "q-20-2.mp4")]),
     ("hint-broken", [low(19, 4), swap(low(20, 1), "p-21-0.mp4", "q-21-0.mp4")]),
+    (
+        "hint-broken",
+        [
+            low(19, 4),
+            swap(
+                swap(low(20, 1), "p-21-0.mp4", "q-21-0.mp4"),
+                date(22),
+                "#EXT-X-DISCONTINUITY\n" + date(22),
+            ),
+        ],
+    ),
     ("delta-unknown", [low(19, 1), low(21, 1, skipped=3).replace("SEGMENTS=3", "SEGMENTS=13")]),
     ("delta-differs", [low(19, 1), swap(low(19, 2, skipped=2), "s-14", "t-14")]),
     ("delta-boundary", [low(19, 1), low(19, 2, skipped=5)]),
@@ -265,6 +277,9 @@ VARIANTS: list[tuple[str, str]] = [
     ("media", swap(MULTIVARIANT, "DEFAULT=YES", "DEFAULT=YES,FORCED=YES")),
     ("media-name", swap(MULTIVARIANT, "Two", "One")),
     ("media-default", swap(MULTIVARIANT, '"Two",', '"Two",DEFAULT=YES,')),
+    ("media-language", swap(MULTIVARIANT, 'NAME="One",', 'NAME="One",LANGUAGE="eng",')),
+    ("media-language", swap(MULTIVARIANT, 'NAME="One",', 'NAME="One",LANGUAGE="English!",')),
+    ("media-codecs", swap(MULTIVARIANT, ",mp4a.40.2", "")),
     ("media-autoselect", swap(MULTIVARIANT, "AUTOSELECT=YES", "AUTOSELECT=NO")),
     ("media-groups", swap(MULTIVARIANT, 'ID="aac",NAME="Two"', 'ID="hi",NAME="Two"')),
     (

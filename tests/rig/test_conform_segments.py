@@ -142,6 +142,7 @@ BROKEN: list[tuple[str, str, dict[str, bytes]]] = [
     ("segment-format", media(), {**FILES, "1.ts": b""}),
     ("segment-duration", media(s0=line(0, LENGTH + 0.06)), FILES),
     ("segment-duration", media(**{f"s{COUNT - 1}": line(COUNT - 1, LENGTH + 0.2)}), FILES),
+    ("gap-media", media(s1="#EXT-X-GAP\n" + line(1)), FILES),
     ("segment-key", media(), {**FILES, "0.ts": TS[0][: 2 * 188] + TS[0][40 * 188 :]}),
     ("segment-continuity", media(s1=line(0)), FILES),
     ("segment-counters", media(), {**FILES, "1.ts": counted(TS[1])}),

@@ -4,12 +4,19 @@ Media are thinned: of each NAL unit only the beginning is kept, so that ten minu
 some megabytes. Times, sizes of access units in NAL units, and what the units are stay the same.
 """
 
+import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from itertools import count
 from pathlib import Path
 
+from flux.bridges.httpts import TsBody
+from flux.bridges.rtp.packer import FRAME_HEADER_BYTES, RtpPacker, rtp_tracks
+from flux.bridges.rtp.reports import ReaderReports
+from media.feed import Feed
+from media.feed_reader import FeedOptions
+from media.flv.forms import Form
 from media.flv.muxer import FlvMuxer
 from media.frame import Frame
 from media.hls.container import Container, TsContainer
@@ -21,6 +28,8 @@ from media.track import Kind, Track
 from tests.support import clips
 from tests.support.conform.hls import Follower, SegmentJudge, SegmentLimits, parse_multivariant
 from tests.support.conform.problem import Problem
+from tests.support.conform.rtp import RtpContent, RtpJudge, RtpLimits, RtpLine
+from tests.support.virtual import MemorySink, VirtualScheduler
 
 GRID_MS = 10  # whole ticks of all clocks, 44.1 kHz too
 NAL_BYTES = 120
@@ -68,9 +77,62 @@ def transport_stream(source: Playing, seconds: float) -> bytes:
     return b"".join((muxer.header(), *map(muxer.encode, source.play(seconds))))
 
 
+def http_transport_stream(source: Playing, seconds: float) -> bytes:
+    """What a reader of MPEG-TS over HTTP gets who came at the start."""
+    scheduler, sink = VirtualScheduler(), MemorySink()
+    options = FeedOptions(log_seconds=5.0)
+    feed = Feed(TsBody(source.tracks), source.tracks, options, scheduler, lambda *_: None)
+    feed.attach(sink)
+    for frame in source.play(seconds):
+        feed.frame(frame)
+        scheduler.run(max(0.0, frame.arrived + 100.0 - scheduler.now()))
+    feed.close("source-ended")
+    scheduler.run(1.0)
+    return sink.data
+
+
+def rtp_lines(source: Playing) -> dict[int, RtpLine]:
+    """What a description says of the clip's tracks."""
+    return {
+        each.index: RtpLine(
+            each.track.codec,
+            each.clock_rate,
+            each.payload_type,
+            is_video=each.track.kind is Kind.VIDEO,
+        )
+        for each in rtp_tracks(source.tracks, lambda _bits: 0)
+    }
+
+
+def rtp_packets(source: Playing, seconds: float) -> Iterator[tuple[float, int, bytes]]:
+    """What a reader of RTP gets, with a report for each track every five seconds.
+
+    Seconds, interleaved channel (that of RTP is even), packet.
+    """
+    tracks = rtp_tracks(source.tracks, random.Random(7).getrandbits)
+    packer, reports = RtpPacker(tracks), ReaderReports(tracks, "flux", {})
+    for frame in source.play(seconds):
+        packer.encode(frame)
+        for packet in packer.packets:
+            yield frame.arrived, packet[1], packet[FRAME_HEADER_BYTES:]
+        for number, compound in reports.due(frame.arrived):
+            yield frame.arrived, 2 * number + 1, compound
+
+
+def rtp_session(source: Playing, seconds: float, limits: RtpLimits | None = None) -> RtpContent:
+    """The same, judged."""
+    judge = RtpJudge(rtp_lines(source), limits)
+    for _, channel, packet in rtp_packets(source, seconds):
+        if channel & 1:
+            judge.rtcp(channel >> 1, packet)
+        else:
+            judge.packet(channel >> 1, packet)
+    return judge.finish()
+
+
 def flv_file(source: Playing, seconds: float, *, legacy_h265: bool = False) -> bytes:
     """What a reader of HTTP-FLV gets."""
-    muxer = FlvMuxer(source.tracks, legacy_h265=legacy_h265)
+    muxer = FlvMuxer(source.tracks, Form.LEGACY if legacy_h265 else Form.AUTO)
     return b"".join((muxer.header(), *map(muxer.encode, source.play(seconds))))
 
 

@@ -37,6 +37,8 @@ BODY_RULES = {
     "audio-fourcc": f"{ERTMP} ExAudioTagHeader",
     "audio-packet-type": f"{ERTMP} ExAudioTagHeader",
     "multichannel": f"{ERTMP} ExAudioTagBody",
+    "av1-unit": "AV1 in ISOBMFF 2.4",
+    "vp9-frame": "VP9 bitstream 6.2",
     "multitrack": f"{ERTMP} multitrack",
     "mod-ex": f"{ERTMP} ModEx",
 }
@@ -302,10 +304,34 @@ class _Bodies:
         tag.is_frame = True
         if tag.codec in ("avc", "hevc"):
             self._nals(tag)
+        elif tag.codec == "av1":
+            self._obus(tag.data)
+        elif tag.codec == "vp9":
+            if not tag.data or tag.data[0] >> 6 != 2:
+                self._add("vp9-frame", f"no frame marker in {tag.data[:1].hex()}")
         elif tag.codec in SYNC:
             mask, word = SYNC[tag.codec]
             if int.from_bytes(tag.data[:2], "big") & mask != word:
                 self._add("audio-sync", tag.data[:2].hex())
+
+    def _obus(self, data: bytes) -> None:
+        """A temporal unit: OBUs with their sizes, without a temporal delimiter."""
+        at = 0
+        while at < len(data):
+            head, kind = data[at], data[at] >> 3 & 15
+            at += 2 if head & 4 else 1
+            if head & 0x80 or not head & 2 or kind == 2:
+                self._add("av1-unit", f"OBU header {head:02x}")
+                return
+            size = shift = 0
+            while at < len(data):
+                size |= (data[at] & 0x7F) << shift
+                shift, at = shift + 7, at + 1
+                if data[at - 1] < 0x80:
+                    break
+            at += size
+        if at != len(data) or not data:
+            self._add("av1-unit", f"{at} of {len(data)} bytes")
 
     def _nals(self, tag: Body) -> None:
         nals = nal_lengths(tag.data, self._length_size(tag.kind, tag.track))

@@ -49,6 +49,7 @@ TOP = frozenset(
     (b"styp", b"sidx", b"ssix", b"emsg", b"prft", b"moof", b"mdat", b"free", b"skip", b"uuid")
 )
 NON_SYNC = 0x10000
+TAIL_BYTES = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +74,17 @@ class TrackRun:
     shortest: int = 0  # ticks of a sample
 
 
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One sample; times in ticks of its track."""
+
+    track: int
+    dts: int
+    pts: int
+    is_sync: bool
+    tail: bytes  # how its data end
+
+
 @dataclass(slots=True)
 class SegmentContent:
     """One segment or part that was read."""
@@ -80,6 +92,7 @@ class SegmentContent:
     name: str
     size: int
     runs: dict[int, TrackRun] = field(default_factory=dict)
+    samples: list[Sample] = field(default_factory=list)
 
 
 @dataclass(slots=True)
@@ -263,6 +276,13 @@ class Fmp4Reader:
             add("traf", self._at(fragment), "no sample")
         self._note(content, track, samples, time)
         self._judge_samples(fragment, track, samples, mdat, mdat_at)
+        for sample in samples:
+            end = sample.at - mdat_at + sample.size
+            tail = mdat[max(0, end - min(TAIL_BYTES, sample.size)) : max(0, end)]
+            is_sync = not sample.flags & NON_SYNC
+            pts = time + sample.offset
+            content.samples.append(Sample(track.id, time, pts, is_sync, tail))
+            time += sample.duration
         return samples
 
     def _tfdt(self, fragment: Box, track: TrackHead) -> int:

@@ -209,10 +209,7 @@ class Follower:
         sequence, index = max(before), len(before[max(before)])
         now = after.get(sequence, [])
         following = now[index : index + 1] or after.get(sequence + 1, [])[:1]
-        is_break = any(
-            each.is_discontinuity for each in new.segments if each.sequence == sequence + 1
-        ) or bool(new.making and new.making.is_discontinuity)
-        if following and following[0][0] != hint.text("URI") and not is_break:
+        if following and following[0][0] != hint.text("URI"):
             add("hint-broken", where, f"{following[0][0]}, {hint.text('URI')} was hinted")
 
     def _judge_uris(self, new: MediaPlaylist) -> None:

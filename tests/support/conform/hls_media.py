@@ -251,5 +251,7 @@ def _judge_dates(playlist: MediaPlaylist, findings: Findings, room: float) -> No
         if date is not None:
             date += timedelta(seconds=segment.duration)
     for before, after in pairwise(segments):
-        if before.date and after.date and after.date <= before.date:
+        # Behind a break sound may go back to where a picture begins that was there before.
+        overlap = timedelta(seconds=room if after.is_discontinuity else 0)
+        if before.date and after.date and after.date + overlap <= before.date:
             add("date-mapping", f"{name} line {after.number}", "not later than the one before")

@@ -14,6 +14,30 @@ CODECS = re.compile(
 VIDEO = ("avc", "hvc", "hev", "av01", "vp0", "vp8", "vp9")
 RESOLUTION = re.compile(r"[1-9]\d*x[1-9]\d*")
 RATE = re.compile(r"\d+\.\d{3}")
+LANGUAGE = re.compile(r"[A-Za-z]{2,3}(?:-[A-Za-z0-9]{1,8})*")
+# Codes of three letters whose languages have one of two, which RFC 5646 section 2.2.1 wants then.
+LONG = frozenset(
+    [
+        "eng",
+        "deu",
+        "ger",
+        "fra",
+        "fre",
+        "spa",
+        "ita",
+        "por",
+        "nld",
+        "dut",
+        "rus",
+        "zho",
+        "chi",
+        "jpn",
+        "kor",
+        "ara",
+        "pol",
+        "und",
+    ]
+)
 KINDS = ("AUDIO", "VIDEO", "SUBTITLES", "CLOSED-CAPTIONS")
 MAY_DIFFER = frozenset(
     ("URI", "CHANNELS", "BIT-DEPTH", "STABLE-RENDITION-ID", "INSTREAM-ID", "SAMPLE-RATE")
@@ -129,9 +153,12 @@ def _judge_references(variant: Variant, playlist: Multivariant, findings: Findin
             for line in playlist.media
             if line.attributes.get("TYPE") == kind and line.text("GROUP-ID") == group
         ]
+        where = playlist.text.where(variant.line)
         if not members:
-            where = playlist.text.where(variant.line)
             findings.add("group-missing", where, f"{kind}={group}")
+        sounds = [codec for codec in variant.codecs if not codec.startswith(VIDEO)]
+        if kind == "AUDIO" and members and variant.codecs and not sounds:
+            findings.add("media-codecs", where, f"none of the sound of {group} in CODECS")
 
 
 def _judge_media(playlist: Multivariant, findings: Findings) -> None:
@@ -146,6 +173,9 @@ def _judge_media(playlist: Multivariant, findings: Findings) -> None:
                 add("media", where, f"{name}={has[name]}")
         if ("FORCED" in has and kind != "SUBTITLES") or ("CHANNELS" in has and kind != "AUDIO"):
             add("media", where, "an attribute that is not for this type")
+        language = line.text("LANGUAGE")
+        if "LANGUAGE" in has and (not LANGUAGE.fullmatch(language) or language in LONG):
+            add("media-language", where, language)
         if has.get("DEFAULT") == "YES" and has.get("AUTOSELECT", "YES") != "YES":
             add("media-autoselect", where, "NO for the default")
         if (kind == "SUBTITLES" and "URI" not in has) or (

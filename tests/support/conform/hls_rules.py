@@ -113,12 +113,15 @@ MULTIVARIANT_RULES = {
     "media-autoselect": "RFC 8216 4.3.4.1, bis 4.4.6.1",
     "media-groups": "RFC 8216 4.3.4.1.1, bis 4.4.6.1.1",
     "media-channels": "RFC 8216 4.3.4.1, bis 4.4.6.1",
+    "media-language": "RFC 8216 4.3.4.1, bis 4.4.6.1 (RFC 5646 2.2.1, 4.5)",
+    "media-codecs": "RFC 8216 4.3.4.2, bis 4.4.6.2 (all renditions of the variant)",
     "media-uri": "RFC 8216 4.3.4.2.1, bis 4.4.6.2.1",
 }
 SEGMENT_RULES = {
     "segment-missing": "RFC 8216 6.2.1, bis 6.2.1",
     "segment-format": "RFC 8216 3.2, bis 3.1.1",
     "segment-duration": "RFC 8216 4.3.2.1, bis 4.4.4.1",
+    "gap-media": "bis 4.4.4.7",
     "segment-key": "RFC 8216 4.3.5.1, bis 4.4.2.1",
     "segment-continuity": "RFC 8216 3, bis 3",
     "segment-counters": "RFC 8216 3, bis 3",

@@ -21,6 +21,7 @@ from tests.support.conform.ts_units import AAC, AC3, EAC3, H264, H265, MPEG1, MP
 
 WRAP = 1 << 33
 NAMES = {AC3: "ac-3", EAC3: "ec-3", MPEG1: "mp4a.40.34", MPEG2: "mp4a.40.34"}
+LEADING = 0.05  # seconds by which other tracks may begin before the leading one
 ALIASES = {"mp3": "mp4a.40.34", "mp4a.6b": "mp4a.40.34", "mp4a.69": "mp4a.40.34"}
 
 
@@ -28,8 +29,8 @@ ALIASES = {"mp3": "mp4a.40.34", "mp4a.6b": "mp4a.40.34", "mp4a.69": "mp4a.40.34"
 class SegmentLimits:
     """How far playlist and media may be apart; seconds, and shares of what was measured."""
 
-    duration: float = 0.05  # EXTINF of one segment
-    drift: float = 0.1  # all of them since the last break
+    duration: float = 0.03  # EXTINF of one segment
+    drift: float = 0.05  # all of them since the last break
     date: float = 0.04
     peak: tuple[float, float] = (0.9, 2.0)  # BANDWIDTH of a live stream is no prophecy
     average: tuple[float, float] = (0.7, 1.4)
@@ -43,16 +44,30 @@ class _Media:
     """What the judge needs to know of one segment."""
 
     start: float  # seconds: decode time of the leading track
-    pts: float
+    pts: float  # of its first unit, from which durations count
     turn: float  # seconds after which its times begin anew; 0: never
     lengths: tuple[float, float]  # of the leading track and of the longest, by themselves
     is_key: bool  # it begins with a picture to start with, or has none
     codecs: frozenset[str]
     tracks: tuple[object, ...]
     counters: dict[int, tuple[int, int]] = field(default_factory=dict)
+    earliest: float = 0.0  # as `pts`, of the track that begins first
     frames: int = 0  # pictures
     shortest: float = 0.0  # seconds from one picture to the next, at least
     size: tuple[int, int] = (0, 0)
+
+
+@dataclass(frozen=True, slots=True)
+class SeenUnit:
+    """A picture or a packet of sound in a segment; times in seconds."""
+
+    sequence: int  # media sequence number
+    discontinuities: int
+    is_video: bool
+    pts: float
+    dts: float
+    is_key: bool
+    tail: bytes
 
 
 class SegmentJudge:
@@ -74,6 +89,7 @@ class SegmentJudge:
         self._video: list[tuple[int, float]] = []  # pictures and seconds
         self._shortest = 0.0  # seconds of a picture
         self._size = (0, 0)
+        self.units: list[SeenUnit] = []  # of all segments, track by track
 
     @property
     def problems(self) -> list[Problem]:
@@ -88,11 +104,12 @@ class SegmentJudge:
         self._target = playlist.target
         last = self._last[0].sequence if self._last else -1
         for segment in playlist.segments:
-            if segment.sequence <= last or segment.is_gap:
+            if segment.sequence <= last:
                 continue
             data = _fetch(resources, segment.uri, segment.range)
-            if data is None:
-                self._add("segment-missing", segment)
+            if segment.is_gap or data is None:
+                if bool(data) or not segment.is_gap:
+                    self._add("gap-media" if data else "segment-missing", segment)
                 continue
             self._segment(playlist, segment, data, resources)
             self._parts(segment, data, resources)
@@ -180,7 +197,7 @@ class SegmentJudge:
 
     def _follow(self, old: Segment, was: _Media, segment: Segment, media: _Media) -> None:
         """One segment after the other, without a mark between them."""
-        passed = _passed(was.start, media.start, media.turn)
+        passed = _step(old, was, media)
         off = passed - old.duration
         if not 0 < passed < old.duration + 1:
             self._add("segment-continuity", segment, f"{passed:.3f} s after the one before")
@@ -196,14 +213,17 @@ class SegmentJudge:
 
     def _judge_run(self, segment: Segment, media: _Media) -> None:
         """Durations and dates add up to what the media times say."""
+        if media.pts - media.earliest >= LEADING:  # that track rested, or has just come
+            self._run = self._date = None
+            return
         if self._run is None:
-            self._run = (media.start, 0.0)
+            self._run = (media.pts, 0.0)
         start, told = self._run
-        passed = _passed(start, media.start, media.turn)
+        passed = _passed(start, media.pts, media.turn)
         if abs(passed - told) > self._limits.drift:
             text = f"durations say {told:.3f} s since the break, media {passed:.3f} s"
             self._add("segment-duration", segment, text)
-            self._run = (media.start, 0.0)
+            self._run = (media.pts, 0.0)
             told = 0.0
         self._run = (self._run[0], told + segment.duration)
         if segment.date is None:
@@ -222,6 +242,19 @@ class SegmentJudge:
         for problem in content.problems:
             where = name + problem.where
             self._media_problems.append(Problem(problem.rule, where, problem.text))
+        self.units += [
+            SeenUnit(
+                segment.sequence,
+                segment.discontinuities,
+                unit.kind in VIDEO,
+                unit.pts / 90_000,
+                unit.dts / 90_000,
+                unit.is_key,
+                unit.tail,
+            )
+            for units in content.units.values()
+            for unit in units
+        ]
         return _ts_media(content)
 
     def _fmp4(
@@ -237,6 +270,19 @@ class SegmentJudge:
         if is_break:
             reader.discontinuity()
         content = reader.segment(data, segment.uri)
+        for sample in content.samples:
+            head = reader.tracks[sample.track]
+            rate = head.timescale or 1
+            seen = SeenUnit(
+                segment.sequence,
+                segment.discontinuities,
+                head.is_video,
+                sample.pts / rate,
+                sample.dts / rate,
+                sample.is_sync,
+                sample.tail,
+            )
+            self.units.append(seen)
         lead = next(
             (i for i in content.runs if reader.tracks[i].is_video), next(iter(content.runs), None)
         )
@@ -251,7 +297,11 @@ class SegmentJudge:
             reader.lengths(content),
             run.is_sync,
             frozenset(_plain(reader.tracks[each].record.codec) for each in content.runs),
-            tuple(sorted(content.runs)),
+            tuple(sorted(reader.tracks)),
+            earliest=min(
+                each.first_pts / (reader.tracks[i].timescale or 1)
+                for i, each in content.runs.items()
+            ),
             frames=run.samples if track.is_video else 0,
             shortest=run.shortest / scale,
             size=(track.width, track.height) if track.is_video else (0, 0),
@@ -283,7 +333,8 @@ class SegmentJudge:
                 self._part_readers[segment.map_uri] = reader
             runs = reader.segment(piece, part.uri).runs
             pictures = [run for i, run in runs.items() if reader.tracks[i].is_video]
-            has_key = any(run.syncs for run in pictures or runs.values())
+            has_pictures = any(track.is_video for track in reader.tracks.values())
+            has_key = any(run.syncs for run in (pictures if has_pictures else runs.values()))
         else:
             media = _ts_media(read_ts(piece, TsLimits(tables_within=0)))
             has_key = media is not None and media.is_key
@@ -316,6 +367,21 @@ def _samples(data: bytes) -> bytes:
     return b"".join(box.data for box in boxes if box.kind == b"mdat") or data
 
 
+def _step(old: Segment, was: _Media, media: _Media) -> float:
+    """Seconds from one segment to the next by the leading track.
+
+    Where that rests, or begins later than others: by what there is of the others as well.
+    """
+    if max(was.pts - was.earliest, media.pts - media.earliest) < LEADING:
+        return _passed(was.pts, media.pts, media.turn)
+    ways = [
+        _passed(before, after, media.turn)
+        for before in (was.pts, was.earliest)
+        for after in (media.pts, media.earliest)
+    ]
+    return min(ways, key=lambda passed: abs(passed - old.duration))
+
+
 def _passed(old: float, new: float, turn: float) -> float:
     """Seconds from one time to another that may have begun anew in between."""
     return (new - old + turn / 2) % turn - turn / 2 if turn else new - old
@@ -342,6 +408,10 @@ def _ts_media(content: TsContent) -> _Media | None:
         frozenset(_codecs(content.units.values())),
         tuple(sorted(content.streams.items())),
         content.counters,
+        min(
+            first.pts / 90_000 + _passed(first.pts, each[0].pts, WRAP) / 90_000
+            for each in content.units.values()
+        ),
         frames=len(units) if is_video else 0,
         shortest=min(steps, default=0.0),
     )

@@ -9,6 +9,7 @@ ISO = "ISO/IEC 13818-1"
 WRAP = 1 << 33
 CLOCK_HZ = 90_000
 NONE = -1
+TAIL_BYTES = 8
 H264, H265, AAC, LATM, MPEG1, MPEG2 = 0x1B, 0x24, 0x0F, 0x11, 0x03, 0x04
 AC3, EAC3, PRIVATE, METADATA = 0x81, 0x87, 0x06, 0x15
 VIDEO = frozenset((0x01, 0x02, 0x10, H264, 0x20, H265, 0x33))
@@ -69,6 +70,8 @@ class Unit:
     is_key: bool  # video: a decoder can start here
     types: tuple[int, ...] = ()  # of its NAL units
     first: bytes = b""  # how a sound's payload begins; the SPS of a key frame
+    tail: bytes = b""  # how its payload ends
+    number: int = 0  # of its first packet
 
 
 @dataclass(slots=True)
@@ -162,6 +165,7 @@ class Units:
         pts, dts = self._times(data, flags, size, where)
         payload = data[9 + size :]
         unit = Unit(pid, state.kind, pts, dts, len(payload), False)
+        unit.tail, unit.number = payload[-TAIL_BYTES:], state.number
         if state.kind in (H264, H265):
             self._video(unit, payload, state.is_random_access, where)
         else:
