@@ -30,6 +30,7 @@ $(VENV)/.installed-dev: $(VENV)/.installed
 
 packages:
 	@scripts/install-packages
+	@scripts/install-validators
 
 run: $(VENV)/.installed
 	@exec $(PY) -m flux run $(ARGS)

@@ -97,7 +97,7 @@ def _reason(detail: ErrorDetails, path: Path, model: type[BaseModel]) -> str:
         return _unknown_key(path, model)
     if kind == "missing":
         return "this key is required"
-    if detail["loc"][-1] == "[key]":
+    if detail["loc"][-1:] == ("[key]",):
         return str(context.get("error", detail["msg"]))
     if kind == "value_error":
         if isinstance(detail["input"], Mapping):  # a rule over the keys of one section

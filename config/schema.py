@@ -11,7 +11,10 @@ from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from config.access import AccessSection
 from config.addresses import ListenAddress
+from config.continuity import OFF, FallbackList, SlateChoice
 from config.forward import ForwardList, ForwardSection
+from config.groups import GroupName, GroupSection, check_groups
+from config.hls import HlsSection, HlsStreamSection
 from config.hooks import AuthorizeSection, HookList
 from config.names import check_stream_name
 from config.patterns import check_name_or_pattern
@@ -22,6 +25,7 @@ from config.srt import SrtListener, SrtSection, SrtStreamSection
 from config.tls import Fingerprint
 from config.urls import SourceUrl
 
+AudioChoice = Literal["keep", "aac", "opus", "drop"]
 StreamName = Annotated[str, AfterValidator(check_name_or_pattern)]
 
 
@@ -70,17 +74,30 @@ class StreamSection(Section):
 
     source: SourceUrl | None = None
     """`rtsp://[USER:PASSWORD@]HOST[:PORT]/PATH` (or `rtsps://`), `srt://HOST:PORT?OPTIONS`, `rtp://`
-    and `udp://HOST:PORT`, or `testcard:` for the built-in test card.
+    and `udp://HOST:PORT`, `http://HOST/NAME.flv` (or `https://`, `ws://`, `wss://`), or `testcard:`
+    for the built-in test card.
 
     Without one the stream waits for somebody who publishes it. Under a pattern, `$1` to `$9`
     stand for what its variable parts matched, and `$name` for the whole name.
     """
+    fallback: FallbackList = ()
+    """Sources for when `source`, or who publishes by himself, is lost or silent: the best first."""
+    slate: SlateChoice | None = None
+    """What is shown while no source delivers: `off`, `builtin` or the path of an MP4 file.
+
+    Null: what `sources.slate` says.
+    """
+    max_lag: Annotated[float, DurationIn("100ms", "5m")] | None = None
+    """A reader of it that lags more skips to the next key frame; null: `fanout.lag_limit`."""
+    audio: AudioChoice | None = None
+    """What becomes of its sound; null: what `sources.audio` says."""
     on_demand: bool = False
     """Fetch it only while somebody reads it."""
     transport: Literal["auto", "tcp", "udp", "multicast", "http"] = "auto"
     """How RTP travels from the camera; `auto` tries TCP first, `http` is RTSP within HTTP."""
     fingerprint: Fingerprint | None = None
-    """SHA-256 of the certificate of an `rtsps://` server, in place of a check by authorities."""
+    """SHA-256 of the certificate of an `rtsps://`, `https://` or `wss://` server, in place of a
+    check by authorities."""
     range: RtspRange = ""
     """What of a recording an RTSP server plays: `npt=0-60`, `clock=20261121T080000Z-`."""
     interface: str = ""
@@ -94,6 +111,11 @@ class StreamSection(Section):
         BeforeValidator(nothing_is_empty, json_schema_input_type=SrtStreamSection | None),
     ] = SrtStreamSection()
     """What SRT asks for at this stream, in place of the server's own."""
+    hls: Annotated[
+        HlsStreamSection,
+        BeforeValidator(nothing_is_empty, json_schema_input_type=HlsStreamSection | None),
+    ] = HlsStreamSection()
+    """HLS of this stream, where it is not as `hls` has it."""
     second_publisher: Literal["refuse", "take_over"] = "refuse"
     """What happens to one who wants to publish a stream that somebody publishes already."""
 
@@ -106,7 +128,21 @@ class SourcesSection(Section):
     close_after: Annotated[float, DurationIn("0", "1d")] = 10.0
     """How long an on-demand source goes on after its last reader left."""
     grace_period: Annotated[float, DurationIn("0", "1d")] = 30.0
-    """How long readers are held when a source is lost, until it returns."""
+    """How long readers are held when a source is lost and there is no slate, until it returns."""
+    slate: SlateChoice = OFF
+    """What streams show while their source is away, unless they say otherwise: `off`, `builtin` or
+    the path of an MP4 file."""
+    audio: AudioChoice = "keep"
+    """What becomes of sound: with `aac` or `opus` a worker process makes that of it for outputs
+    which cannot carry what the source sends, `keep` leaves it out there, `drop` everywhere."""
+    slate_timeout: Annotated[float, DurationIn("0", "365d")] = 0.0
+    """A slate is shown at most so long, then readers are closed; 0: until the source returns."""
+    silent_after: Annotated[float, DurationIn("500ms", "1h")] = 2.0
+    """A source without media for so long is lost where there is a slate or another source."""
+    switch_after: Annotated[float, DurationIn("100ms", "1h")] = 5.0
+    """How long a source may take to deliver before the next of `fallback` is tried as well."""
+    return_after: Annotated[float, DurationIn("0", "1d")] = 10.0
+    """How long a better source has to deliver without a break before it is on air again."""
     connect_timeout: Annotated[float, DurationIn("100ms", "5m")] = 5.0
     """How long the name look-up and the connection to a camera may take."""
     request_timeout: Annotated[float, DurationIn("100ms", "5m")] = 10.0
@@ -171,31 +207,14 @@ class FanoutSection(Section):
 
 
 class FlvSection(Section):
-    """HTTP-FLV."""
+    """HTTP-FLV and WS-FLV."""
+
+    format: Literal["auto", "legacy", "enhanced"] = "auto"
+    """Form of the tags unless a reader's URL says `?flv=`: with FourCC only what needs it, none,
+    all that have one."""
 
     start: Literal["gop", "key", "live"] = "gop"
     """Where a reader begins unless its URL says `?start=`: cache, next key frame, live edge."""
-
-
-class HlsSection(Section):
-    """HLS with segments in memory."""
-
-    mode: Literal["on_demand", "always"] = "on_demand"
-    """Make segments only while somebody asks for them, or always."""
-    container: Literal["auto", "mpegts", "fmp4"] = "auto"
-    """What segments are: `auto` is MPEG-TS where it is as good as fragmented MP4 for all tracks."""
-    low_latency: bool = False
-    """Low-Latency HLS: parts of segments and playlists that wait for them; segments are fMP4."""
-    part_duration: Annotated[float, DurationIn("50ms", "5s")] = 0.2
-    """How long parts are, or as many frames as come nearest to it."""
-    segment_duration: Annotated[float, DurationIn("500ms", "1m")] = 1.0
-    """Shortest segment; it ends at the first key frame after that."""
-    segment_count: Annotated[int, Field(ge=3, le=100)] = 7
-    """Segments in the playlist."""
-    segment_size: Annotated[int, SizeIn("64K", "1G")] = 50 << 20
-    """A segment that grows larger is cut."""
-    close_after: Annotated[float, DurationIn("1s", "1d")] = 30.0
-    """Without a request for so long segments are no longer made; a viewer's session ends too."""
 
 
 class PlayerSection(Section):
@@ -239,6 +258,10 @@ class Config(Section):
         Field(default_factory=dict)
     )
     """The streams that FLUX fetches itself, by name."""
+    groups: Annotated[Mapping[GroupName, GroupSection], BeforeValidator(nothing_is_empty)] = Field(
+        default_factory=dict
+    )
+    """Several streams of one picture under one name, from which HLS players choose."""
     sources: SourcesSection = SourcesSection()
     """How sources start, are retried and end."""
     forwarding: ForwardSection = ForwardSection()
@@ -268,6 +291,11 @@ class Config(Section):
     limits: LimitsSection = LimitsSection()
     """What one peer may take."""
 
+    @model_validator(mode="after")
+    def _check_groups(self) -> Self:
+        check_groups(self.groups, self.streams)
+        return self
+
 
 def with_source(config: Config, name: str, url: str) -> Config:
     """The configuration with one more stream (or another source for it), as `--pull` gives it.
@@ -275,6 +303,8 @@ def with_source(config: Config, name: str, url: str) -> Config:
     Raises `ValueError` with the reason, never with the URL's credentials.
     """
     stream = StreamSection(source=SourceUrl.parse(url))
+    if name in config.groups:
+        raise ValueError(f"there is a group of this name, {name!r}")
     return config.model_copy(
         update={"streams": {**config.streams, check_stream_name(name): stream}}
     )

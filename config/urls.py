@@ -11,9 +11,10 @@ from config.srt_url import SrtUrl
 from config.text_value import TextValue
 
 HIDDEN = "***"
-SOURCES = ("rtsp", "rtsps", "srt", "rtp", "udp", "testcard")
+SOURCES = ("rtsp", "rtsps", "srt", "rtp", "udp", "http", "https", "ws", "wss", "testcard")
 TARGETS = ("rtsp", "rtsps", "srt", "rtp", "udp")
 RTSP = ("rtsp", "rtsps")
+HTTP = ("http", "https", "ws", "wss")
 NOT_YET = frozenset(
     {"rtmp", "rtmps", "http", "https", "ws", "wss", "tcp"}
     | {"whep", "whip", "wheps", "unix", "file"}
@@ -35,6 +36,7 @@ _URL_IN_TEXT = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^\s\"'<>]+")
 _HOST = r"([A-Za-z]([A-Za-z0-9-]{0,30}[A-Za-z0-9])?|[1-9]\d?(\.[1-9]\d?){3})"
 _RTSP = rf"rtsps?://{_HOST}(:[1-9]\d{{0,3}})?(/[A-Za-z0-9._/-]*)?"
 _SRT = rf"srt://{_HOST}:[1-9]\d{{3}}(\?latency=[1-9]\d{{0,3}})?"
+_HTTP = rf"(https?|wss?)://{_HOST}(:[1-9]\d{{0,3}})?(/[A-Za-z0-9._-]*)?"
 _DATAGRAM = rf"(rtp|udp)://{_HOST}:[1-9]\d{{3}}(\?interface=[A-Za-z0-9]{{1,15}})?"
 
 
@@ -79,7 +81,7 @@ class SourceUrl(TextValue):
 
     expected = "expected a source URL such as rtsp://host/path"
     json_schema: ClassVar[dict[str, Any]] = {
-        "pattern": rf"^({_RTSP}|{_SRT}|{_DATAGRAM}|testcard:)$"
+        "pattern": rf"^({_RTSP}|{_SRT}|{_DATAGRAM}|{_HTTP}|testcard:)$"
     }
 
     scheme: str
@@ -91,8 +93,8 @@ class SourceUrl(TextValue):
         scheme = _scheme_of(text, "a source", SOURCES)
         if scheme == "testcard":
             _check_testcard(text[len("testcard:") :])
-        elif scheme in RTSP:
-            _check_rtsp(text)
+        elif scheme in RTSP or scheme in HTTP:
+            _check_host(text)
         elif scheme == "srt":
             SrtUrl.parse(_filled(text))
         else:
@@ -122,7 +124,7 @@ class ForwardUrl(TextValue):
         """Check the URL of a target; `ValueError` says what is wrong without repeating it."""
         scheme = _scheme_of(text, "a target", TARGETS)
         if scheme in RTSP:
-            _check_rtsp(RtspTarget.parse(text).url)
+            _check_host(RtspTarget.parse(text).url)
         elif scheme == "srt":
             SrtUrl.parse(_filled(text))
         else:
@@ -164,7 +166,7 @@ def _scheme_of(text: str, what: str, known: tuple[str, ...]) -> str:
     return scheme
 
 
-def _check_rtsp(text: str) -> None:
+def _check_host(text: str) -> None:
     """What `urlsplit` lets pass and a camera would not."""
     scheme = text.partition(":")[0].lower()
     try:

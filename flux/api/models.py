@@ -9,6 +9,7 @@ from typing import Literal, Self
 from pydantic import BaseModel, ConfigDict, JsonValue
 
 from flux.api.forward_model import ForwardTarget
+from flux.api.source_model import Seat, Slate
 from flux.telemetry.redact import redact_text
 from flux.telemetry.snapshot import (
     DroppedTrack,
@@ -104,6 +105,8 @@ class Track(Model):
     bitrate_bps: int
     frames_per_second: float
     frames: int
+    recoded_from: int | None
+    """The track of the source that this one is made of, while an output uses it."""
 
     @classmethod
     def of(cls, track: TrackSnapshot) -> Self:
@@ -122,6 +125,7 @@ class Track(Model):
             bitrate_bps=track.bitrate_bps,
             frames_per_second=round(track.frames_per_second, 2),
             frames=track.frames,
+            recoded_from=track.recoded_from,
         )
 
 
@@ -202,6 +206,9 @@ class Stream(Model):
     origin: str
     settings: dict[str, JsonValue] | None
     source: Source | None
+    sources: list[Seat]
+    members: list[str]
+    slate: Slate
     tracks: list[Track]
     key_frame_interval: float | None
     key_frame_age: float | None
@@ -233,6 +240,9 @@ class Stream(Model):
             origin=stream.origin,
             settings=settings,
             source=Source.of(stream.source, server) if stream.source else None,
+            sources=[Seat.of(place, seat, server) for place, seat in enumerate(stream.sources)],
+            members=list(stream.members),
+            slate=Slate.of(stream.slate),
             tracks=[Track.of(track) for track in stream.tracks],
             key_frame_interval=_rounded(stream.key_frame_interval),
             key_frame_age=_rounded(stream.key_frame_age),

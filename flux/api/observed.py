@@ -21,9 +21,11 @@ class Observed(Protocol):
         """The readers of one stream; empty if there is no such stream."""
         ...
 
-    def srt(self, session: str, *, is_clearing: bool) -> Mapping[str, object] | None:
+    def srt(
+        self, session: str, *, is_clearing: bool, is_tool: bool = False
+    ) -> Mapping[str, object] | None:
         """What an SRT session has measured; None if there is no such session.
 
-        `is_clearing`: its next interval begins now.
+        `is_clearing`: its next interval begins now. `is_tool`: as srt-live-transmit writes it.
         """
         ...

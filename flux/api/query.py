@@ -120,6 +120,13 @@ class SessionsQuery(PageQuery):
     """The order; `-` in front turns it round."""
 
 
+class SwitchQuery(Query):
+    """Which source."""
+
+    source: Annotated[int, Field(ge=0, le=100), BeforeValidator(_whole_number)] | None = None
+    """Its place in `sources` of the stream, from 0; without it the best one that delivers."""
+
+
 class EventsQuery(Query):
     """Which events."""
 

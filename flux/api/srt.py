@@ -1,9 +1,9 @@
 """What SRT sessions have measured, under libsrt's names."""
 
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, Literal
 
 from aiohttp import web
-from pydantic import BeforeValidator, ConfigDict, Field
+from pydantic import BeforeValidator, ConfigDict, Field, RootModel
 
 from flux.api.models import Model
 from flux.api.observed import Observed
@@ -16,10 +16,12 @@ WORDS = {"true": True, "false": False}
 
 
 class SrtQuery(Query):
-    """Whether a new interval begins."""
+    """Whether a new interval begins, and the form of the answer."""
 
     clear: Annotated[bool, BeforeValidator(lambda value: WORDS.get(value, value))] = False
     """The numbers of the interval count from now on; totals stay."""
+    format: Literal["flux", "tool"] = "flux"
+    """`tool`: the groups and names of `srt-live-transmit -statspf:json`, of the interval."""
 
 
 class SrtStatistics(Model):
@@ -34,6 +36,22 @@ class SrtStatistics(Model):
     msTimeStamp: Annotated[int, Field(ge=0)]
     reasons: dict[str, int]
     flux: dict[str, Any]
+
+
+class SrtToolStatistics(Model):
+    """One connection as srt-live-transmit reports it; numbers count since the last `clear`."""
+
+    sid: int
+    timepoint: str
+    time: Annotated[int, Field(ge=0)]
+    window: dict[str, int | float]
+    link: dict[str, int | float]
+    send: dict[str, int | float]
+    recv: dict[str, int | float]
+
+
+class SrtReport(RootModel[SrtStatistics | SrtToolStatistics]):
+    """One of the two forms."""
 
 
 class SrtApi:
@@ -53,14 +71,17 @@ class SrtApi:
                 summary="What the connection of an SRT session has measured",
                 handler=self.get,
                 query=SrtQuery,
-                answers=(Answer(200, "The statistics.", SrtStatistics),),
+                answers=(Answer(200, "The statistics.", SrtReport),),
                 problems=(NOT_FOUND,),
             )
         ]
 
     async def get(self, request: web.Request, query: SrtQuery) -> web.Response:
         """The statistics of one session."""
-        found = self._observed.srt(request.match_info["id"], is_clearing=query.clear)
+        is_tool = query.format == "tool"
+        session = request.match_info["id"]
+        found = self._observed.srt(session, is_clearing=query.clear, is_tool=is_tool)
         if found is None:
             raise ApiProblem(404, NOT_FOUND[1], "There is no SRT session of this id.")
-        return model_response(SrtStatistics.model_validate(found))
+        form = SrtToolStatistics if is_tool else SrtStatistics
+        return model_response(form.model_validate(found))

@@ -14,11 +14,18 @@ from flux.api.operation import JSON, Answer, Body, Operation, json_response, mod
 from flux.api.paging import order, paginate
 from flux.api.preconditions import Versions
 from flux.api.problem import ApiProblem
-from flux.api.query import NoQuery, StreamsQuery
+from flux.api.query import NoQuery, StreamsQuery, SwitchQuery
+from flux.base.errors import PeerError
 from flux.core.control import Control
 from flux.telemetry.snapshot import StreamSnapshot
 
 PATH = "/api/v1/streams/{name}"
+SWITCH_PATH = "/api/v1/switch/{name}"
+SWITCH_REFUSALS = {
+    "stream-not-found": "There is no stream of this name.",
+    "source-not-found": "The stream has no source at this place.",
+    "one-source-only": "The stream has no `fallback`, so there is nothing to choose from.",
+}
 CONDITIONS = ("If-Match", "If-None-Match")
 NOT_FOUND = (404, "stream-not-found")
 TAKEN = (409, "name-taken")
@@ -63,6 +70,18 @@ class StreamsApi:
                 handler=self.get,
                 answers=(Answer(200, "The stream.", Stream, headers=("ETag",)),),
                 problems=(NOT_FOUND,),
+            ),
+            Operation(
+                id="switchSource",
+                method="POST",
+                path=SWITCH_PATH,
+                summary="Prefer one of a stream's sources",
+                text="It goes on air at its next key frame, and stays the preferred one until the "
+                "choice is taken back by a request without `source`.",
+                handler=self.switch,
+                query=SwitchQuery,
+                answers=(Answer(204, "It is preferred."),),
+                problems=(NOT_FOUND, (404, "source-not-found"), (409, "one-source-only")),
             ),
             *self._changes(),
         ]
@@ -195,6 +214,14 @@ class StreamsApi:
         self._declared(name)
         self._check_conditions(request, name)
         self._control.delete(name)
+        return web.Response(status=204)
+
+    async def switch(self, request: web.Request, query: SwitchQuery) -> web.Response:
+        """Prefer a source, or none."""
+        try:
+            self._control.switch(request.match_info["name"], query.source)
+        except PeerError as error:
+            raise ApiProblem(error.status, error.reason, SWITCH_REFUSALS[error.reason]) from None
         return web.Response(status=204)
 
     def _check_conditions(self, request: web.Request, name: str) -> None:

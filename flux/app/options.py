@@ -4,7 +4,8 @@ from collections.abc import Callable
 
 from config.schema import Config, StreamSection
 from config.srt import SrtStreamSection
-from flux.bridges.hls.bridge import HlsBridgeOptions
+from flux.bridges.hls.options import HlsBridgeOptions
+from flux.bridges.httppull.source import PullOptions as HttpPullOptions
 from flux.bridges.rtsp.pull import Retries
 from flux.bridges.rtsp.server import RtspBridgeOptions
 from flux.bridges.srt.server import Passphrases, SrtBridgeOptions
@@ -14,6 +15,8 @@ from flux.core.limits import Limits
 from media.feed_reader import FeedOptions
 from media.gop import GopLimits
 from media.hls.options import HlsOptions
+from media.onair import OnAirOptions
+from media.priority import PriorityOptions
 from media.stream import StreamOptions
 from protocols.rtsp.options import PullOptions, PushOptions, TransportChoice
 from protocols.rtsp.range import PlayRange
@@ -25,25 +28,39 @@ ANSWER_MARGIN = 5.0  # seconds beyond the hold of a reader: the router answers f
 HLS_FIRST_SEGMENTS = 10.0  # seconds that a playlist is held for once its stream is ready
 
 
-def stream_options(config: Config) -> StreamOptions:
-    """What every stream is made with."""
+def stream_options(config: Config, section: StreamSection) -> StreamOptions:
+    """What a stream is made with."""
     cache, fanout = config.gop_cache, config.fanout
+    max_lag = section.max_lag or fanout.lag_limit
     return StreamOptions(
         gop=GopLimits(cache.duration, cache.frames, cache.size),
         feed=FeedOptions(
             window=fanout.write_window,
-            low_mark=fanout.lag_mark,
-            lag_bound=fanout.lag_limit,
+            low_mark=min(fanout.lag_mark, max_lag),
+            lag_bound=max_lag,
             stall_timeout=fanout.stall_timeout,
-            log_seconds=max(cache.duration, fanout.lag_limit),
+            log_seconds=max(cache.duration, max_lag),
         ),
         grace=config.sources.grace_period,
+        audio=section.audio or config.sources.audio,
     )
 
 
-def hls_options(config: Config) -> HlsBridgeOptions:
-    """What the HLS bridge is made with."""
-    hls = config.hls
+def onair_options(config: Config) -> OnAirOptions:
+    """When sources are lost, and for how long slates are shown."""
+    sources = config.sources
+    return OnAirOptions(sources.silent_after, sources.slate_timeout)
+
+
+def priority_options(config: Config) -> PriorityOptions:
+    """When one of several sources takes over."""
+    sources = config.sources
+    return PriorityOptions(sources.switch_after, sources.return_after)
+
+
+def hls_options(config: Config, section: StreamSection | None = None) -> HlsBridgeOptions:
+    """What the HLS bridge is made with, or what it does with one stream."""
+    hls = config.hls if section is None else section.hls.over(config.hls)
     return HlsBridgeOptions(
         segmenter=HlsOptions(
             part_duration=hls.part_duration if hls.low_latency else 0.0,
@@ -51,9 +68,12 @@ def hls_options(config: Config) -> HlsBridgeOptions:
             container=hls.container,
             segment_duration=hls.segment_duration,
             window_segments=hls.segment_count,
+            window_duration=hls.window,
+            window_bytes=hls.window_size,
             max_segment_bytes=hls.segment_size,
         ),
         always=hls.mode == "always",
+        shared=hls.shared,
         close_after=hls.close_after,
         hold=config.sources.start_timeout + HLS_FIRST_SEGMENTS,
     )
@@ -135,6 +155,7 @@ def srt_options(
         receive_buffer_bytes=srt.receive_buffer,
         passphrases_of=passphrases_of,
         is_adaptive=is_adaptive,
+        failure_delay=config.access.penalties.delay,
     )
 
 
@@ -146,6 +167,21 @@ def srt_source_options(config: Config) -> SrtSourceOptions:
         receive_buffer_bytes=sources.udp_receive_buffer,
         retry_first=sources.retry_first,
         retry_longest=sources.retry_longest,
+    )
+
+
+def http_pull_options(config: Config, section: StreamSection) -> HttpPullOptions:
+    """What a source of FLV over HTTP is made with."""
+    sources = config.sources
+    return HttpPullOptions(
+        connect_timeout=sources.connect_timeout,
+        request_timeout=sources.request_timeout + sources.start_timeout,  # it may be on demand
+        media_timeout=sources.media_timeout,
+        retry_first=sources.retry_first,
+        retry_longest=sources.retry_longest,
+        refused_first=sources.retry_refused,
+        refused_longest=max(REFUSED_LONGEST, sources.retry_refused),
+        fingerprint=section.fingerprint.digest if section.fingerprint is not None else b"",
     )
 
 

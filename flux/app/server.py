@@ -9,7 +9,14 @@ from collections.abc import Callable
 from config.addresses import ListenAddress
 from config.schema import Config
 from flux.api.server import ApiServer
-from flux.app.options import hls_options, limits_of, rtsp_options, srt_options
+from flux.app.groups import declare_groups, group_settings
+from flux.app.options import (
+    hls_options,
+    limits_of,
+    onair_options,
+    rtsp_options,
+    srt_options,
+)
 from flux.app.sources import make_forwards
 from flux.app.streams import StreamRegistry
 from flux.app.tls import TlsPart, server_tls
@@ -17,7 +24,9 @@ from flux.base.errors import ConfigError, PeerError
 from flux.bridges.hls.bridge import HlsBridge
 from flux.bridges.http.feeds import FeedBridgeOptions
 from flux.bridges.http.server import HttpLimits, HttpServer, MediaHandler
+from flux.bridges.httpaudio import http_audio
 from flux.bridges.httpflv import http_flv
+from flux.bridges.httpmp4 import http_mp4
 from flux.bridges.httpts import http_ts
 from flux.bridges.player.bridge import PlayerBridge, PlayerOptions
 from flux.bridges.rtsp.server import RtspBridge
@@ -35,6 +44,7 @@ from flux.core.lifecycle import Lifecycle
 from flux.core.limits import LimitsGate
 from flux.core.looplag import LoopLag, settle_garbage_collector
 from flux.core.part import Part
+from flux.net.turns import Turn, Turns
 from flux.security.access import Access
 from flux.telemetry.collect import Collector
 from flux.telemetry.eventlog import EventLog
@@ -46,12 +56,16 @@ from media.events import (
     ReaderFailed,
     ReaderJoined,
     ReaderSkipped,
+    SlateFailed,
+    SlateStarted,
+    SourceSwitched,
     StreamDeleted,
     StreamStateChanged,
     TimelineBroken,
     TrackDropped,
     WriteFailed,
 )
+from media.flv.forms import Form
 from media.router import Router
 
 TICK = 0.25  # seconds between the router's ticks
@@ -62,6 +76,9 @@ LOG_LEVELS: dict[type, str] = {
     ReaderSkipped: "warning",
     WriteFailed: "warning",
     TrackDropped: "warning",
+    SourceSwitched: "warning",
+    SlateStarted: "warning",
+    SlateFailed: "warning",
     TimelineBroken: "warning",
     KeyFramesMissing: "warning",
     HookFailed: "warning",
@@ -94,7 +111,7 @@ class RouterPart:
         self._limits = limits
         self._forwards = forwards
         self._second_at = 0.0
-        self._timer: asyncio.TimerHandle | None = None
+        self._timer: Turn | None = None
 
     async def start(self) -> None:
         """Start what runs always."""
@@ -114,8 +131,9 @@ class RouterPart:
 
     def _tick(self) -> None:
         # First of all the next tick: if something below fails, time must go on for the rest.
-        self._timer = asyncio.get_running_loop().call_later(TICK, self._tick)
         now = time.monotonic()
+        turns = Turns.of(asyncio.get_running_loop())
+        self._timer = turns.call(now + TICK, TICK / 2, self._tick, now)
         self._router.tick(now, time.time() - now)
         self._hls.tick(now)
         self._forwards.tick(now)
@@ -225,7 +243,7 @@ class Server:
 
     def __init__(self, config: Config) -> None:
         self.bus = Bus()
-        self.router = Router(self.bus.emit)
+        self.router = Router(self.bus.emit, onair_options(config))
         self.router.defer = _in_the_next_turn
         self.children = Children(self.bus.emit)
         self._loop_lag = LoopLag()
@@ -237,23 +255,22 @@ class Server:
             self.admission,
             self.bus.emit,
             hls_options(config),
-            lambda: secrets.token_hex(8),
+            _token,
+            options_of=lambda name: hls_options(
+                config, group_settings(config, name) or self.registry.settings(name)
+            ),
         )
         self.bus.subscribe(StreamStateChanged, self._hls.state_changed)
         srt_sessions = SrtSessions()
         self._forwards = make_forwards(config, self.router, self.bus.emit, srt_sessions)
         self.bus.subscribe(StreamStateChanged, self._forwards.stream_changed)
-        self.registry = StreamRegistry(
-            config,
-            self.router,
-            self.children,
-            self.collector,
-            self.bus.emit,
-            self._forwards,
-            srt_sessions,
-        )
+        parts = (self.router, self.children, self.collector, self.bus.emit)
+        self.registry = StreamRegistry(config, *parts, self._forwards, srt_sessions)
+        self.registry.slates.listen(self.bus)
+        declare_groups(config, self.router, self._hls, _token)
         self.access = Access(config.access, self.bus.emit)
         self.admission.add(self.access)  # first: a banned address costs nobody anything
+        self.admission.hear_failures(self.access.blame)
         limits_gate = LimitsGate(limits_of(config), self.router, self._loop_lag.take_worst)
         self.admission.add_limit(limits_gate)
         self._snapshots = SnapshotBridge(self.router, self.children, admit=self.admission.admit)
@@ -313,9 +330,13 @@ class Server:
         """The media listener with everything that is served there."""
         feed_bridge = FeedBridgeOptions(config.flv.start, config.fanout.send_buffer)
         handlers: list[MediaHandler] = [
-            http_flv(self.router, self.admission, self.bus.emit, feed_bridge),
+            http_flv(
+                self.router, self.admission, self.bus.emit, feed_bridge, Form(config.flv.format)
+            ),
             self._hls,
             http_ts(self.router, self.admission, self.bus.emit, feed_bridge),
+            http_mp4(self.router, self.admission, self.bus.emit, feed_bridge),
+            *http_audio(self.router, self.admission, self.bus.emit, feed_bridge),
             self._snapshots,
         ]
         if config.player.enabled:
@@ -386,6 +407,10 @@ class Server:
 
 def _written(host: str, port: int) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def _token() -> str:
+    return secrets.token_hex(8)
 
 
 def _in_the_next_turn(callback: Callable[[], None]) -> None:

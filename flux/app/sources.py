@@ -10,11 +10,13 @@ from config.schema import Config, StreamSection
 from config.urls import ForwardUrl
 from flux.app.options import (
     datagram_options,
+    http_pull_options,
     pull_options,
     push_options,
     retries,
     srt_source_options,
 )
+from flux.bridges.httppull.source import FlvSource
 from flux.bridges.rtp.figures import RtpFigures
 from flux.bridges.rtsp.pull import RtspSource
 from flux.bridges.rtsp.push import RtspPush
@@ -72,6 +74,8 @@ def make_line_source(
             return TsSource(name, url, router, say, datagram_options(config))
         case "srt":
             return SrtSource(name, url, router, say, srt_source_options(config), srt_sessions)
+        case "http" | "https" | "ws" | "wss":
+            return FlvSource(name, url, router, say, http_pull_options(config, section))
         case _:
             options = pull_options(config, section)
             return RtspSource(name, url, router, say, options, retries(config))

@@ -5,24 +5,28 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from config.continuity import OFF
 from config.names import check_stream_name
 from config.patterns import ALL, StreamPattern, fill_in
 from config.schema import Config, StreamSection
 from config.urls import SourceUrl
 from flux.app.options import stream_options
-from flux.app.sources import LineSource, make_line_source, make_worker_source, targets_of
+from flux.app.seats import SourceMaker
+from flux.app.sources import targets_of
 from flux.base.errors import PeerError
+from flux.bridges.recoder import Recoders
+from flux.bridges.slate.bridge import SlateBridge
 from flux.bridges.srt.sessions import SrtSessions
 from flux.core.children import Children
 from flux.core.forwarding import Forwards
 from flux.telemetry.collect import Collector
 from media.events import StreamChanged, StreamCreated, StreamDeleted
 from media.router import Router
-from media.source import Source
 from media.stream import State
 
 PATTERN = "pattern"  # origin of streams that a pattern stands for
 PUBLISHER = "publisher"  # of streams that exist because somebody published them
+WITHOUT_RESTART = ("forward", "slate", "hls", "audio", "max_lag")  # the source goes on
 PASSING = (PATTERN, PUBLISHER)  # go when nobody wants them any more
 
 
@@ -47,17 +51,17 @@ class StreamRegistry:
     ) -> None:
         self._config = config
         self._router = router
-        self._children = children
         self._collector = collector
         self._emit = emit
         self._forwards = forwards
-        self._srt_sessions = srt_sessions
+        self._sources = SourceMaker(config, router, children, srt_sessions)
+        self.slates = SlateBridge(router, children, emit)
+        collector.slates = self.slates.state
+        self._recoders = Recoders(children)
+        router.on_recoding = self._recoders.use
         self._entries: dict[str, _Entry] = {}
         self._versions: Counter[str] = Counter()
         self._idle_since: dict[str, float] = {}  # of streams that patterns made
-        self._told: dict[str, _Told] = {}  # the present source of each name
-        self._lines: dict[str, LineSource] = {}
-        self._leaving: set[LineSource] = set()  # replaced ones, until they have said goodbye
         self._patterns: list[tuple[StreamPattern, StreamSection]] = []
         for name, section in config.streams.items():
             pattern = StreamPattern.parse(name)
@@ -76,7 +80,7 @@ class StreamRegistry:
         if name in self._entries:
             raise PeerError("name-taken", 409, name)
         self._declare(name, section, "api")
-        self._router.start_one(name, time.monotonic())
+        self._router.start(time.monotonic(), name)
 
     def change(self, name: str, section: StreamSection) -> None:
         """Give a stream another source; its readers are held meanwhile."""
@@ -87,19 +91,32 @@ class StreamRegistry:
         entry.section = section
         self._versions[name] += 1
         self._send_on(name, section, entry.origin, ())
-        if before.model_copy(update={"forward": section.forward}) == section:
+        self._choose_slate(name, section)
+        self._use_options(name, section)
+        same = {key: getattr(section, key) for key in WITHOUT_RESTART}
+        if before.model_copy(update=same) == section:
             self._emit(StreamChanged(name, entry.origin))
-            return  # only its targets are others
+            return  # its source is the one before
         self._router.replace_source(
             name,
-            self._make_source(name, section),
+            self._sources.make(name, section),
             kind=section.source.scheme if section.source else "",
             url=str(section.source or ""),
             on_demand=section.on_demand,
             take_over=section.second_publisher == "take_over",
             now=time.monotonic(),
         )
+        self._count_rtp(name)
         self._emit(StreamChanged(name, entry.origin))
+
+    def switch(self, name: str, source: int | None) -> None:
+        """Prefer one of a stream's sources; None: the first one that delivers, as declared."""
+        onair = self._router.onair(name)
+        if onair is None:
+            raise PeerError("stream-not-found", 404, name)
+        if onair.priority is None:
+            raise PeerError("one-source-only", 409, name)
+        onair.priority.choose(source, time.monotonic())
 
     def delete(self, name: str) -> None:
         """End a stream and forget its name."""
@@ -110,7 +127,9 @@ class StreamRegistry:
             del self._versions[name]  # anybody makes such names, as many as they like
         self._forwards.remove(name)
         self._router.remove(name, "stream-deleted", time.monotonic())
-        self._drop_source(name)
+        self._sources.drop(name)
+        self._count_rtp(name)
+        self.slates.choose(name, OFF)
         self._emit(StreamDeleted(name, entry.origin))
 
     def section(self, name: str) -> StreamSection | None:
@@ -138,6 +157,7 @@ class StreamRegistry:
 
     def tick(self, now: float) -> None:
         """About once a second: forget streams that nobody declared or wants any more."""
+        self._recoders.tick(now)
         keep = self._config.sources.close_after
         for name in [name for name, entry in self._entries.items() if entry.origin in PASSING]:
             stream = self._router.find(name)
@@ -150,8 +170,9 @@ class StreamRegistry:
 
     async def wait_ended(self) -> None:
         """Return once every source has said goodbye."""
-        for source in (*self._lines.values(), *self._leaving):
-            await source.wait_stopped()
+        self.slates.close()
+        self._recoders.close("server-stopping")
+        await self._sources.wait_ended()
 
     # -- inside ------------------------------------------------------------------------------
 
@@ -167,13 +188,12 @@ class StreamRegistry:
                 continue
             if self._is_full():
                 return False
-            source = section.source
-            if source is not None:
-                try:
-                    source = SourceUrl.parse(fill_in(source.reveal(), name, parts))
-                except ValueError:
-                    return False  # what a viewer asked for makes no URL
-            update = {"source": source, "on_demand": True}
+            urls = (section.source, *section.fallback)
+            try:
+                source, *fallback = (_filled(url, name, parts) for url in urls)
+            except ValueError:
+                return False  # what a viewer asked for makes no URL
+            update = {"source": source, "fallback": tuple(fallback), "on_demand": True}
             self._declare(name, section.model_copy(update=update), PATTERN, parts)
             return True
         return False
@@ -195,6 +215,13 @@ class StreamRegistry:
         passing = sum(entry.origin in PASSING for entry in self._entries.values())
         return passing >= self._config.limits.undeclared_streams
 
+    def _use_options(self, name: str, section: StreamSection) -> None:
+        stream = self._router.find(name)
+        if stream is not None:
+            options = stream_options(self._config, section)
+            stream.use_audio(options.audio, time.monotonic())
+            stream.options = options
+
     def _find(self, name: str) -> _Entry:
         entry = self._entries.get(name)
         if entry is None:
@@ -207,7 +234,7 @@ class StreamRegistry:
         sources = self._config.sources
         self._router.declare(
             name,
-            stream_options(self._config),
+            stream_options(self._config, section),
             kind=section.source.scheme if section.source else "",
             url=str(section.source or ""),
             on_demand=section.on_demand,
@@ -216,11 +243,13 @@ class StreamRegistry:
             close_after=sources.close_after,
             take_over=section.second_publisher == "take_over",
         )
-        source = self._make_source(name, section)
+        source = self._sources.make(name, section)
         if source is not None:
             self._router.set_source(name, source)
+        self._count_rtp(name)
         self._entries[name] = _Entry(section, origin)
         self._versions[name] += 1
+        self._choose_slate(name, section)
         self._send_on(name, section, origin, parts)
         self._emit(StreamCreated(name, origin))
 
@@ -231,48 +260,18 @@ class StreamRegistry:
         is_passive = origin in PASSING or section.source is None
         self._forwards.declare(name, targets_of(section, name, parts), passive=is_passive)
 
-    def _make_source(self, name: str, section: StreamSection) -> Source | None:
-        self._drop_source(name)
-        if section.source is None:
-            return None
-        told = _Told()
-        told.say = lambda state, reason: self._say(name, told, state, reason)
-        self._told[name] = told
-        if section.source.scheme == "testcard":
-            return make_worker_source(name, section, self._router, self._children, told.say)
-        source = make_line_source(
-            name, section, self._config, self._router, told.say, self._srt_sessions
-        )
-        told.line = source
-        self._lines[name] = source
-        self._collector.rtp_sources[name] = source.figures
-        return source
+    def _choose_slate(self, name: str, section: StreamSection) -> None:
+        usual = self._config.sources.slate
+        self.slates.choose(name, usual if section.slate is None else section.slate)
 
-    def _drop_source(self, name: str) -> None:
-        """The source of this name is no longer the one; it may still be saying goodbye."""
-        self._told.pop(name, None)
+    def _count_rtp(self, name: str) -> None:
+        """Tell the collector who counts what comes for a name."""
+        figures = self._sources.figures(name)
         self._collector.rtp_sources.pop(name, None)
-        source = self._lines.pop(name, None)
-        if source is not None and not source.is_at_rest:
-            self._leaving.add(source)
-
-    def _say(self, name: str, told: "_Told", state: str, reason: str) -> None:
-        """A source tells its state; one that was replaced is only heard to the end."""
-        if self._told.get(name) is told:
-            self._router.source_state(name, state, reason, time.monotonic())
-        elif state == "stopped" and told.line is not None:
-            self._leaving.discard(told.line)
+        if figures is not None:
+            self._collector.rtp_sources[name] = figures
 
 
-class _Told:
-    """Where one source tells its state to."""
-
-    __slots__ = ("line", "say")
-
-    def __init__(self) -> None:
-        self.say: Callable[[str, str], None] = _nobody
-        self.line: LineSource | None = None
-
-
-def _nobody(state: str, reason: str) -> None:
-    """A source that is not made yet says nothing."""
+def _filled(url: SourceUrl | None, name: str, parts: tuple[str, ...]) -> SourceUrl | None:
+    """The URL with what a pattern's variable parts matched; raises `ValueError`."""
+    return SourceUrl.parse(fill_in(url.reveal(), name, parts)) if url is not None else None

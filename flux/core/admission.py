@@ -70,6 +70,7 @@ class AccessFigures:
 ALLOWED = Verdict(True)
 Answer = Callable[[Verdict], None]
 Gate = Callable[[AccessRequest, Answer], None]
+Blame = Callable[[AccessRequest, str], None]  # who, and the reason of the refusal
 
 
 def admit_all(request: AccessRequest, answer: Answer) -> None:
@@ -85,6 +86,7 @@ class Admission:
         self._emit = emit
         self._gates: tuple[Gate, ...] = ()
         self._limits: tuple[Gate, ...] = ()
+        self._blames: tuple[Blame, ...] = ()
 
     def add(self, gate: Gate) -> None:
         """Ask this gate, too, after those before it."""
@@ -93,6 +95,15 @@ class Admission:
     def add_limit(self, gate: Gate) -> None:
         """Ask this gate, too, after all others, and only those who want a seat."""
         self._limits += (gate,)
+
+    def hear_failures(self, blame: Blame) -> None:
+        """Tell this of wrong secrets that no gate gets to see."""
+        self._blames += (blame,)
+
+    def failed(self, request: AccessRequest, reason: str) -> None:
+        """Who was let in by all gates has shown a wrong secret all the same: a passphrase."""
+        for blame in self._blames:
+            blame(request, reason)
 
     def admit(self, request: AccessRequest, done: Answer) -> None:
         """Ask all gates; `done` is called once, possibly before this returns."""

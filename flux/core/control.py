@@ -26,6 +26,13 @@ class Control(Protocol):
         """
         ...
 
+    def switch(self, name: str, source: int | None) -> None:
+        """Prefer one of a stream's sources, by its place; None: in their order again.
+
+        Raises `PeerError`: `stream-not-found`, `one-source-only`, `source-not-found`.
+        """
+        ...
+
     def section(self, name: str) -> StreamSection | None:
         """What a stream was declared with; None if nobody declared it."""
         ...

@@ -112,7 +112,7 @@ class Forwarding:
             self._wait("stream-not-found", quiet=True)
             return
         if self.is_passive or self._lease is not None:
-            if stream.state is State.READY:
+            if stream.is_open:
                 self._due_at = None
                 self._start(stream)
                 return
@@ -156,7 +156,7 @@ class Forwarding:
         """Ask for the stream as a reader does; the answer may come at once."""
         self._give_back()
         self._due_at = None
-        self._wait(str(stream.state) if stream.state is not State.READY else "", quiet=True)
+        self._wait(str(stream.state) if not stream.is_open else "", quiet=True)
         self._is_refused = False
         try:
             lease = self._owner.router.open(self.stream_name, self._start, self._refuse, now)
@@ -225,7 +225,7 @@ class Forwarding:
         since, self._running_since = self._running_since, None
         if since is not None and now - since >= STABLE_AFTER:
             self._backoff.reset()
-        if stream is not None and stream.state is not State.READY:
+        if stream is not None and not stream.is_open:
             self._give_back()
             self._due_at = now
             self._wait(reason, quiet=True)
@@ -336,7 +336,7 @@ class Forwards:
 
     def stream_changed(self, event: StreamStateChanged) -> None:
         """A stream that has become ready is not waited for any longer."""
-        if event.after == State.READY:
+        if event.after in (State.READY, State.SLATE):
             for forwarding in self._targets.get(event.stream, ()):
                 forwarding.stream_ready()
 

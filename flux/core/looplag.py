@@ -10,7 +10,7 @@ from time import monotonic
 
 from flux.core.histogram import Histogram, HistogramSnapshot
 
-INTERVAL = 0.05  # seconds between samples
+INTERVAL = 0.25  # seconds between samples; each wakes a process that may have nothing to do
 BOUNDS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)  # seconds
 
 # A media server makes many objects, and what ends here is freed at once: nothing refers back to its

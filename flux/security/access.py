@@ -174,6 +174,13 @@ class Access:
         else:
             self._identify(request, place, known)
 
+    def blame(self, request: AccessRequest, reason: str) -> None:
+        """A wrong secret that was shown to somebody else: a failure like a wrong password."""
+        self._refused[request.action, reason] += 1
+        self._tell_denied(request, reason)
+        if not self._is_closed:
+            self._fail(place_of(request.address), self._scheduler.now())
+
     def survey(self, request: AccessRequest, done: Callable[[View], None]) -> None:
         """Which streams somebody may read, for a list; `done` is called once, maybe at once.
 
@@ -291,17 +298,7 @@ class Access:
             return
         self._refused[request.action, verdict.reason] += 1
         if not verdict.is_quiet:
-            user = request.user if self._users.find(request.user) else ""
-            self._emit(
-                AccessDenied(
-                    request.action,
-                    request.stream,
-                    request.protocol,
-                    request.address,
-                    user,
-                    verdict.reason,
-                )
-            )
+            self._tell_denied(request, verdict.reason)
         if verdict not in FAILURES or not request.has_credentials or self._is_closed:
             answer(verdict)
             return
@@ -314,6 +311,11 @@ class Access:
         number = next(self._numbers)
         self._delayed[number] = (answer, verdict)
         self._scheduler.call_later(left, lambda: self._tell(number))
+
+    def _tell_denied(self, request: AccessRequest, reason: str) -> None:
+        user = request.user if self._users.find(request.user) else ""
+        who = request.action, request.stream, request.protocol, request.address, user
+        self._emit(AccessDenied(*who, reason))
 
     def _fail(self, place: Place, now: float) -> None:
         if place.is_in(self._exempt) or not self._penalties.fail(place.key, now):

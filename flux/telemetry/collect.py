@@ -19,8 +19,10 @@ from flux.telemetry.snapshot import (
     ListenerSnapshot,
     ReaderSnapshot,
     RtpSnapshot,
+    SeatSnapshot,
     ServerSnapshot,
     SessionSnapshot,
+    SlateSnapshot,
     SourceSnapshot,
     StreamSnapshot,
     TrackSnapshot,
@@ -28,9 +30,12 @@ from flux.telemetry.snapshot import (
 from media.events import ReaderJoined
 from media.link import Linked, LinkFigures
 from media.parameters import AudioParameters, VideoParameters
+from media.priority import Priority
+from media.publisher import Publisher
 from media.router import Router
-from media.source import Declared
-from media.stream import State, Stream, TrackInput
+from media.source import Declared, SourceStatus
+from media.stream import State, Stream
+from media.track_input import TrackInput
 
 JOIN_BOUNDS = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)  # seconds
 
@@ -67,9 +72,11 @@ class Collector:
         self.rtsp_connections: Callable[[], int] = int
         self.srt_refusals: Callable[[], Mapping[str, int]] = dict
         self.srt_connections: Callable[[], int] = int
-        self.srt_statistics: Callable[[str, bool], Mapping[str, object] | None] = _no_statistics
+        self.srt_statistics: Callable[[str, bool, bool], Mapping[str, object] | None]
+        self.srt_statistics = _no_statistics
         self.http_connections: Callable[[], int] = int
         self.access: Callable[[], AccessFigures] = AccessFigures
+        self.slates: Callable[[str], tuple[str, str, str, int]] = _no_slate
         bus.subscribe(ReaderJoined, self._joined)
 
     def _joined(self, event: ReaderJoined) -> None:
@@ -104,31 +111,32 @@ class Collector:
             event_faults=self._bus.counters.faults,
         )
 
-    def srt(self, session: str, *, is_clearing: bool) -> Mapping[str, object] | None:
+    def srt(
+        self, session: str, *, is_clearing: bool, is_tool: bool = False
+    ) -> Mapping[str, object] | None:
         """What an SRT session has measured; None if there is no such session."""
-        return self.srt_statistics(session, is_clearing)
+        return self.srt_statistics(session, is_clearing, is_tool)
 
     def sessions(self) -> tuple[SessionSnapshot, ...]:
         """Every reader and publisher."""
         found: list[SessionSnapshot] = []
         for stream in self._router.streams():
-            publisher = self._router.publisher(stream.name)
-            if publisher is not None:
-                declared = self._router.declared(stream.name)
-                found.append(
-                    SessionSnapshot(
-                        id=publisher.session,
-                        role="publisher",
-                        protocol=publisher.origin,
-                        stream=stream.name,
-                        address=publisher.address,
-                        user_agent=publisher.user_agent,
-                        since=publisher.since,
-                        link=publisher.link() if publisher.link is not None else None,
-                        state=_publisher_state(declared),
-                        received_bytes=stream.received_bytes,
-                    )
+            declared = self._router.declared(stream.name)
+            found += [
+                SessionSnapshot(
+                    id=publisher.session,
+                    role="publisher",
+                    protocol=publisher.origin,
+                    stream=stream.name,
+                    address=publisher.address,
+                    user_agent=publisher.user_agent,
+                    since=publisher.since,
+                    link=publisher.link() if publisher.link is not None else None,
+                    state=_publisher_state(declared, publisher),
+                    received_bytes=stream.received_bytes,
                 )
+                for publisher in self._publishers(stream)
+            ]
             found += [
                 SessionSnapshot(
                     id=reader.id,
@@ -146,6 +154,11 @@ class Collector:
                 for reader in stream.readers.values()
             ]
         return tuple(found)
+
+    def _publishers(self, stream: Stream) -> tuple[Publisher, ...]:
+        """Who is on air, and who stands by."""
+        onair = self._router.onair(stream.name)
+        return onair.publishers if onair is not None else ()
 
     def address_of(self, stream: str, session: str) -> str:
         """The address of a reader; empty if it is not known."""
@@ -173,14 +186,9 @@ class Collector:
         declared = self._router.declared(stream.name)
         source = None
         if declared is not None and declared.status.kind:
-            status = declared.status
-            source = SourceSnapshot(
-                kind=status.kind,
-                url=status.url,
-                state=status.state,
-                reason=status.reason,
-                since=status.since or None,
-            )
+            source = _source(declared.status)
+        onair = self._router.onair(stream.name)
+        slate, slate_state, slate_reason, slate_bytes = self.slates(stream.name)
         video = [state for state in stream.inputs.values() if state.key_interval]
         rtp = self.rtp_sources.get(stream.name)
         return StreamSnapshot(
@@ -189,7 +197,10 @@ class Collector:
             reason=stream.reason or ("no-key-frames" if stream.keyless else ""),
             origin=declared.origin if declared is not None else "publisher",
             source=source,
-            tracks=tuple(map(_track, stream.inputs.values())),
+            tracks=(
+                *map(_track, stream.inputs.values()),
+                *(_track(each.state) for each in stream.recodings),
+            ),
             key_frame_interval=video[0].key_interval if video else None,
             key_frame_age=now - stream.key_at if stream.key_at is not None else None,
             ready_since=stream.since if stream.state is State.READY else None,
@@ -206,7 +217,41 @@ class Collector:
             rtp=_rtp(rtp()) if rtp is not None else None,
             links=_links(stream),
             forwards=tuple(self.forwards(stream.name)),
+            sources=_sources(onair.priority if onair is not None else None),
+            members=declared.members if declared is not None else (),
+            slate=SlateSnapshot(
+                slate=slate,
+                state=slate_state,
+                reason=slate_reason,
+                size_bytes=slate_bytes,
+                shown=onair.shown if onair is not None else 0,
+            ),
         )
+
+
+def _source(status: SourceStatus) -> SourceSnapshot:
+    return SourceSnapshot(
+        kind=status.kind,
+        url=status.url,
+        state=status.state,
+        reason=status.reason,
+        since=status.since or None,
+    )
+
+
+def _sources(priority: Priority | None) -> tuple[SeatSnapshot, ...]:
+    """Where there are several: each of them, the best first."""
+    if priority is None:
+        return ()
+    return tuple(
+        SeatSnapshot(
+            source=_source(seat.status),
+            is_active=place == priority.active,
+            is_chosen=place == priority.chosen,
+            switches=seat.switches,
+        )
+        for place, seat in enumerate(priority.seats)
+    )
 
 
 def _track(state: TrackInput) -> TrackSnapshot:
@@ -232,6 +277,7 @@ def _track(state: TrackInput) -> TrackSnapshot:
         bitrate_bps=round(state.bitrate_bps),
         frames_per_second=round(state.frames_per_second, 2),
         frames=state.frames,
+        recoded_from=track.recoded_from.id if track.recoded_from is not None else None,
     )
 
 
@@ -245,14 +291,22 @@ def _rtp(figures: RtpCounters) -> RtpSnapshot:
     )
 
 
-def _publisher_state(declared: Declared | None) -> str:
+def _publisher_state(declared: Declared | None, publisher: Publisher) -> str:
     """What its source says; who came by himself is there, and that is all."""
+    if publisher.standby is not None:
+        return "standby"
     is_fetched = declared is not None and declared.status.kind
     return declared.status.state if declared is not None and is_fetched else "running"
 
 
-def _no_statistics(_session: str, _is_clearing: bool) -> Mapping[str, object] | None:
+def _no_statistics(
+    _session: str, _is_clearing: bool, _is_tool: bool
+) -> Mapping[str, object] | None:
     return None
+
+
+def _no_slate(_stream: str) -> tuple[str, str, str, int]:
+    return "off", "off", "", 0
 
 
 def _no_forwards(_stream: str) -> tuple[ForwardSnapshot, ...]:

@@ -22,7 +22,7 @@ from prometheus_client.registry import Collector, CollectorRegistry
 from flux.core.admission import AccessFigures
 from flux.core.histogram import HistogramSnapshot
 from flux.core.hooks.status import HookStatus
-from flux.telemetry.snapshot import READY, ServerSnapshot, SnapshotProvider, StreamSnapshot
+from flux.telemetry.snapshot import READY, SLATE, ServerSnapshot, SnapshotProvider, StreamSnapshot
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 NO_LAG = HistogramSnapshot((1.0,), (0, 0), 0.0)
@@ -197,9 +197,25 @@ def _stream_families(streams: tuple[StreamSnapshot, ...]) -> Iterator[Metric]:
     by_name = {stream.name: stream for stream in streams}
     yield _gauge(
         "flux_stream_ready",
-        "1 if readers get media from the stream.",
+        "1 if readers get media from the stream's source.",
         ("stream",),
         {name: int(stream.state == READY) for name, stream in by_name.items()},
+    )
+    yield _gauge(
+        "flux_stream_slate",
+        "1 while the stream shows its slate.",
+        ("stream",),
+        {name: int(stream.state == SLATE) for name, stream in by_name.items()},
+    )
+    yield _counter(
+        "flux_slates_shown",
+        "How often the stream's source was lost and its slate shown.",
+        {name: stream.slate.shown for name, stream in by_name.items()},
+    )
+    yield _counter(
+        "flux_source_switches",
+        "How often another of the stream's sources was put on air.",
+        {name: sum(s.switches for s in each.sources) for name, each in by_name.items()},
     )
     yield _counter(
         "flux_received_bytes",

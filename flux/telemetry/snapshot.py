@@ -15,7 +15,8 @@ from flux.core.histogram import HistogramSnapshot
 from flux.core.hooks.status import HookStatus
 from media.link import LinkFigures
 
-READY = "ready"  # the state of a stream that readers get media from
+READY = "ready"  # the state of a stream that readers get its source's media from
+SLATE = "slate"  # the state of one that shows a slate instead
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,6 +28,27 @@ class SourceSnapshot:
     state: str = ""  # connecting, running, waiting, stopped
     reason: str = ""  # stable slug, empty if all is well
     since: float | None = None  # monotonic seconds of the last change of state
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SeatSnapshot:
+    """One of several sources of a stream."""
+
+    source: SourceSnapshot  # without a kind: somebody who publishes by himself
+    is_active: bool = False  # it is on air
+    is_chosen: bool = False  # by hand
+    switches: int = 0  # how often it was put on air in place of another one
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SlateSnapshot:
+    """What a stream shows while its source is away."""
+
+    slate: str = "off"  # off, builtin, the path of a file
+    state: str = "off"  # off, waiting, making, ready, failed, shown
+    reason: str = ""  # why it failed, or is shown
+    size_bytes: int = 0
+    shown: int = 0  # how often
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,6 +68,7 @@ class TrackSnapshot:
     bitrate_bps: int = 0  # measured
     frames_per_second: float = 0.0  # measured
     frames: int = 0  # since the stream began
+    recoded_from: int | None = None  # id of the track that this one is made of
 
 
 @dataclass(slots=True, kw_only=True)  # as SessionSnapshot
@@ -127,6 +150,9 @@ class StreamSnapshot:
     rtp: RtpSnapshot | None = None
     forwards: tuple[ForwardSnapshot, ...] = ()
     links: Mapping[str, LinkFigures] = field(default_factory=dict)  # protocol -> its readers' worst
+    sources: tuple[SeatSnapshot, ...] = ()  # where there are several, the best first
+    slate: SlateSnapshot = SlateSnapshot()
+    members: tuple[str, ...] = ()  # of a group: the streams in it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

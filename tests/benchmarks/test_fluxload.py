@@ -52,6 +52,20 @@ def test_a_clean_flv_stream(is_chunked: bool, piece_bytes: int, reference: tuple
     assert result["check"]["wrong"] == result["check"]["missing"] == 0
 
 
+@pytest.mark.parametrize("piece_bytes", [1 << 16, 3])
+def test_a_clean_stream_over_websocket(piece_bytes: int, reference: tuple[str, str]) -> None:
+    handler = fake_servers.flv(is_websocket=True, piece_bytes=piece_bytes, start=17)
+    result = load("ws-flv", handler, *reference)
+    assert result["complete"] == 2
+    assert result["video_frames"] > 80
+    assert result["check"]["wrong"] == result["check"]["missing"] == 0
+
+
+def test_a_frame_of_websocket_that_is_none_is_seen() -> None:
+    result = load("ws-flv", fake_servers.flv(is_websocket=True, fault="opcode"))
+    assert result["fail"] == {"protocol": 2}
+
+
 def test_wrapping_nal_units_do_not_count(reference: tuple[str, str]) -> None:
     result = load("flv", fake_servers.flv(fault="wrapped"), *reference)
     assert result["complete"] == 2
@@ -114,6 +128,24 @@ def test_hls_segments_are_followed_and_missed_ones_seen() -> None:
     result = load("hls", fake_servers.hls("gap"), path="m.m3u8")
     assert result["complete"] == 0
     assert result["segment_gaps"] > 0
+
+
+def test_low_latency_parts_are_followed_and_missed_ones_seen() -> None:
+    result = load("llhls", fake_servers.low_latency(), path="ll.m3u8")
+    assert result["complete"] == 2
+    assert result["http_errors"] == 0
+    assert 2 * 15 <= result["segments_window"] <= 2 * 22  # parts of 100 ms in 2 s
+    assert 2 * 15 <= result["playlists_window"] <= 2 * 22
+    result = load("llhls", fake_servers.low_latency("gap"), path="ll.m3u8")
+    assert result["complete"] == 0
+    assert result["segment_gaps"] > 0
+
+
+def test_playlists_alone_fetch_no_media() -> None:
+    result = load("llpoll", fake_servers.low_latency(), path="ll.m3u8")
+    assert result["complete"] == 2
+    assert result["media_bytes"] == result["segments_window"] == 0
+    assert 2 * 15 <= result["playlists_window"] <= 2 * 22
 
 
 def test_only_loopback_is_a_target() -> None:

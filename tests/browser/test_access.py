@@ -39,7 +39,7 @@ def page_of(flux: FluxProcess, path: str) -> str:
     return f"http://127.0.0.1:{flux.http_port}/{path}"
 
 
-@pytest.mark.parametrize("protocol", ["flv", "hls"])
+@pytest.mark.parametrize("protocol", ["flv", "ws", "hls"])
 async def test_who_logs_in_sees_the_picture(
     browser: Browser, flux: FluxProcess, protocol: str
 ) -> None:

@@ -20,7 +20,7 @@ pytestmark = [
 RATE = 25  # frames a second of the test card
 SEGMENT = 2.0  # seconds: its key frames
 SETTLING = 5.0  # seconds from the first picture, after which latency counts
-LIMITS = {"flv": 0.7, "hls": 3 * SEGMENT}  # seconds
+LIMITS = {"flv": 0.7, "ws": 0.7, "hls": 3 * SEGMENT}  # seconds
 LOW_LATENCY_LIMIT = 1.5  # seconds
 SHORT, LONG = 12.0, 60.0
 
@@ -55,7 +55,7 @@ def number_on_page(text: str) -> float:
 
 
 @pytest.mark.parametrize("seconds", DURATIONS)
-@pytest.mark.parametrize("protocol", ["flv", "hls"])
+@pytest.mark.parametrize("protocol", ["flv", "ws", "hls"])
 async def test_the_picture_moves_and_is_recent(
     browser: Browser, flux: FluxProcess, protocol: str, seconds: float
 ) -> None:

@@ -5,7 +5,8 @@ from collections.abc import Iterator
 import pytest
 from pydantic import BaseModel, ValidationError
 
-from config.schema import Config, FanoutSection, HlsSection, with_source
+from config.hls import HlsSection
+from config.schema import Config, FanoutSection, with_source
 from config.section import Section
 from config.sources.file import default_text, load_bytes, load_default
 

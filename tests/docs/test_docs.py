@@ -224,7 +224,7 @@ def is_ours(url: str) -> bool:
     parts = urlsplit(url)
     if parts.port == 8888:
         return MEDIA_PATH.fullmatch(parts.path) is not None
-    is_stream = parts.path.startswith("/api/v1/streams/")
+    is_stream = parts.path.startswith(("/api/v1/streams/", "/api/v1/switch/"))
     return parts.port == 9997 and (is_stream or parts.path in routes())
 
 
@@ -370,7 +370,7 @@ RTSP_SERVER = (
 )
 REFUSALS = [
     ("docs/http.md", ("flux/bridges/http", "flux/bridges/hls"), ("refuse", "fail", "PeerError")),
-    ("docs/http.md", ("media/router.py",), ("on_failed", "_tell_failed")),
+    ("docs/http.md", ("media/lease.py", "media/router.py"), ("_refuse", "refuse_all")),
     ("docs/api.md", ("flux/api",), ("ApiProblem",)),
     ("docs/rtsp-server.md", RTSP_SERVER, ("refuse", "Refusal", "PeerError")),
 ]

@@ -18,10 +18,11 @@ NOBODY = 65534  # VLC refuses to run as root
 FFMPEG_ENV = {"SDL_VIDEODRIVER": "dummy", "SDL_AUDIODRIVER": "dummy"}
 
 
-@pytest.fixture(params=["flv", "hls", "ts"])
+@pytest.fixture(params=["flv", "hls", "ts", "mp4"])
 def url(request: pytest.FixtureRequest, live: FluxProcess) -> str:
     """The stream in each output."""
-    return {"flv": live.flv, "hls": live.hls, "ts": live.ts}[request.param]("bunny")
+    ways = {"flv": live.flv, "hls": live.hls, "ts": live.ts, "mp4": live.mp4}
+    return ways[request.param]("bunny")
 
 
 def run(command: list[str], folder: Path, limit: float = 60.0) -> subprocess.CompletedProcess[str]:
@@ -79,6 +80,8 @@ def clock_of(output: str) -> float:
 
 def test_vlc_plays(url: str, tmp_path: Path) -> None:
     """VLC decodes for some seconds (dummy outputs) and keeps what it got; frames are counted."""
+    if url.endswith(".mp4"):
+        pytest.skip("VLC 3 waits until its clock has come to the first fragment's time")
     kept = tmp_path / "vlc" / "kept.ts"
     kept.parent.mkdir()
     wrapper = []

@@ -33,6 +33,7 @@ class ApiState:
         self.readers: dict[str, tuple[ReaderSnapshot, ...]] = {}
         self.live_sessions: list[SessionSnapshot] = []
         self.kicked: list[str] = []
+        self.switched: list[tuple[str, int | None]] = []
         self.srt_sessions: set[str] = set()
         self.srt_cleared = 0
 
@@ -62,11 +63,17 @@ class ApiState:
         """The readers of one stream."""
         return self.readers.get(name, ())
 
-    def srt(self, session: str, *, is_clearing: bool) -> dict[str, object] | None:
+    def srt(
+        self, session: str, *, is_clearing: bool, is_tool: bool = False
+    ) -> dict[str, object] | None:
         """What a connection of SRT would have."""
         if session not in self.srt_sessions:
             return None
         self.srt_cleared += is_clearing
+        if is_tool:
+            groups = {"window": {"flow": 8192}, "link": {"rtt": 20.5}, "recv": {"packets": 0}}
+            about = {"sid": 7, "timepoint": "2026-11-21T10:57:58.702108+0000", "time": 1000}
+            return {**about, **groups, "send": {"packets": 2}}
         return {
             "msTimeStamp": 1000,
             "pktSentTotal": 12,
@@ -112,6 +119,16 @@ class ApiState:
     def version(self, name: str) -> int:
         """Grows with each change."""
         return self.versions.get(name, 0)
+
+    def switch(self, name: str, source: int | None) -> None:
+        """Prefer a source; the streams here have one each."""
+        if name not in self.sections:
+            raise PeerError("stream-not-found", 404, name)
+        if not self.sections[name].fallback:
+            raise PeerError("one-source-only", 409, name)
+        if source is not None and source > len(self.sections[name].fallback):
+            raise PeerError("source-not-found", 404, str(source))
+        self.switched.append((name, source))
 
     def kick(self, session: str) -> bool:
         """End a session."""

@@ -16,7 +16,8 @@ from typing import Any
 
 from playwright.async_api import Browser, Page, async_playwright
 
-from flux.bridges.hls.bridge import HlsBridge, HlsBridgeOptions
+from flux.bridges.hls.bridge import HlsBridge
+from flux.bridges.hls.options import HlsBridgeOptions
 from flux.bridges.http.feeds import FeedBridgeOptions
 from flux.bridges.http.server import HttpLimits, HttpServer
 from flux.bridges.httpflv import http_flv

@@ -63,7 +63,7 @@ class DatagramRig:
     def begin(self, name: str, source: Source) -> None:
         """Give a declared name its source and start it."""
         self.router.set_source(name, source)
-        self.router.start_one(name, time.monotonic())
+        self.router.start(time.monotonic(), name)
 
     def forward(self) -> Forwards:
         """Begin to forward; the retries are quick."""

@@ -89,6 +89,10 @@ class FluxProcess:
         """Where a stream plays as MPEG-TS over HTTP."""
         return f"http://127.0.0.1:{self.http_port}/{name}.ts"
 
+    def mp4(self, name: str) -> str:
+        """Where a stream plays as fragmented MP4 over HTTP."""
+        return f"http://127.0.0.1:{self.http_port}/{name}.mp4"
+
     def hls(self, name: str) -> str:
         """Where a stream plays as HLS."""
         return f"http://127.0.0.1:{self.http_port}/{name}/index.m3u8"

@@ -22,6 +22,7 @@ class Tag:
     is_key: bool = False
     cts: int = 0  # ms, signed
     payload: tuple[bytes, ...] = ()  # NAL units; one audio packet; a configuration
+    is_end: bool = False  # the end of the sequence
 
 
 @dataclass(slots=True)
@@ -33,8 +34,12 @@ class Report:
     metadata: dict[str, object] = field(default_factory=dict)
 
     def frames(self, tag_type: int) -> list[Tag]:
-        """The tags of one type that are neither headers nor metadata."""
-        return [tag for tag in self.tags if tag.type == tag_type and not tag.is_header]
+        """The tags of one type that are neither headers, ends nor metadata."""
+        return [
+            tag
+            for tag in self.tags
+            if tag.type == tag_type and not tag.is_header and not tag.is_end
+        ]
 
 
 class _BrokenError(Exception):
@@ -100,15 +105,19 @@ def _video(timestamp: int, body: bytes) -> Tag:
     is_key = frame_type == 1
     if first & 0x80:
         packet_type, fourcc = first & 15, body[1:5]
-        if fourcc != b"hvc1" or packet_type not in (0, 1, 3):
+        if fourcc != b"hvc1" or packet_type not in (0, 1, 2, 3):
             raise _BrokenError("video-codec")
+        if packet_type == 2:
+            return Tag(VIDEO, timestamp, "h265", is_end=True)
         cts = int.from_bytes(body[5:8], "big", signed=True) if packet_type == 1 else 0
         data = body[8:] if packet_type == 1 else body[5:]
         codec, is_header = "h265", packet_type == 0
     else:
         codec = {7: "h264", 12: "h265"}.get(first & 15, "")
-        if not codec or len(body) < 5 or body[1] not in (0, 1):
+        if not codec or len(body) < 5 or body[1] not in (0, 1, 2):
             raise _BrokenError("video-codec")
+        if body[1] == 2:
+            return Tag(VIDEO, timestamp, codec, is_end=True)
         cts = int.from_bytes(body[2:5], "big", signed=True)
         data, is_header = body[5:], body[1] == 0
     if is_header:
@@ -137,8 +146,10 @@ def _nals(data: bytes) -> tuple[bytes, ...]:
 def _audio(timestamp: int, body: bytes) -> Tag:
     codec_id = body[0] >> 4
     if codec_id == 9:
-        if body[1:5] != b"Opus" or body[0] & 15 not in (0, 1):
+        if body[1:5] != b"Opus" or body[0] & 15 not in (0, 1, 2):
             raise _BrokenError("audio-codec")
+        if body[0] & 15 == 2:
+            return Tag(AUDIO, timestamp, "opus", is_end=True)
         return Tag(AUDIO, timestamp, "opus", not body[0] & 15, True, 0, (body[5:],))
     codec = SOUND_CODECS.get(codec_id, "")
     if not codec:
@@ -192,6 +203,8 @@ def _judge_track(tags: list[Tag], problems: list[str]) -> None:
     header: Tag | None = None
     last: int | None = None
     for tag in tags:
+        if tag.is_end:
+            continue
         if tag.is_header:
             if header is not None and header.payload == tag.payload:
                 problems.append("header-repeated")

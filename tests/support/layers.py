@@ -19,14 +19,14 @@ IMPURE = frozenset(
     {"asyncio", "socket", "ssl", "subprocess", "time", "threading", "select", "selectors", "uvloop"}
 )
 RANDOM = frozenset({"random", "secrets", "uuid"})  # a machine is handed its randomness
-SHARED_FLOORS = frozenset({"rtp", "mpegts", "http"})  # of the bridges
+SHARED_FLOORS = frozenset({"rtp", "mpegts", "flv", "http"})  # of the bridges
 PURE_ROOMS = frozenset({"protocols", "media", "config", "flux.base"})
 
 FLOOR = frozenset({"flux", "flux.base"})  # `flux` itself holds the version alone
 CORE = FLOOR | {"flux.net", "config", "media"}
 WATCH = CORE | {"flux.core"}
 SHARED_BRIDGES = WATCH | {"flux.security", "flux.telemetry", "protocols"}
-BRIDGE = SHARED_BRIDGES | {"flux.bridges.rtp", "flux.bridges.mpegts", "flux.bridges.http"}
+BRIDGE = SHARED_BRIDGES | {f"flux.bridges.{floor}" for floor in SHARED_FLOORS}
 SURFACES = BRIDGE | {"flux.bridges.*", "flux.workers"}
 DOORS: dict[str, frozenset[str]] = {
     "flux": frozenset(),
@@ -41,6 +41,7 @@ DOORS: dict[str, frozenset[str]] = {
     "flux.bridges": frozenset(),
     "flux.bridges.rtp": SHARED_BRIDGES,
     "flux.bridges.mpegts": SHARED_BRIDGES,
+    "flux.bridges.flv": SHARED_BRIDGES,
     "flux.bridges.http": SHARED_BRIDGES,
     "flux.bridges.*": BRIDGE,
     "flux.workers": FLOOR | {"config", "media"},

@@ -1,9 +1,9 @@
 """Reads UDP datagrams out of capture files: pcap and pcapng, Ethernet and Linux cooked, IPv4."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from struct import unpack_from
+from struct import pack, unpack_from
 
 CAPTURES = Path(__file__).parent.parent / "data" / "pcap"
 
@@ -12,6 +12,7 @@ LINUX_COOKED = 113
 LINK_HEADER_BYTES = {ETHERNET: 14, LINUX_COOKED: 16}
 IPV4 = 0x0800
 UDP = 17
+LOOPBACK = bytes((127, 0, 0, 1))
 
 PCAPNG_SECTION = 0x0A0D0D0A
 PCAPNG_INTERFACE = 1
@@ -86,3 +87,15 @@ def _datagram(time: float, link: int, frame: bytes) -> Datagram | None:
         (addresses[1], destination_port),
         packet[at + 8 : at + size],
     )
+
+
+def write_datagrams(path: Path, datagrams: Iterable[tuple[float, int, bytes]]) -> None:
+    """A capture file of datagrams on loopback: seconds, port, payload."""
+    out = [pack("<IHHiIII", 0xA1B2C3D4, 2, 4, 0, 0, 65_535, ETHERNET)]
+    for time, port, payload in datagrams:
+        udp = pack(">HHHH", port, port, 8 + len(payload), 0) + payload
+        head = pack(">BBHHHBBH4s4s", 0x45, 0, 20 + len(udp), 0, 0, 64, UDP, 0, LOOPBACK, LOOPBACK)
+        frame = bytes(12) + pack(">H", IPV4) + head + udp
+        seconds, rest = divmod(time, 1)
+        out.append(pack("<IIII", int(seconds), int(rest * 1e6), len(frame), len(frame)) + frame)
+    path.write_bytes(b"".join(out))

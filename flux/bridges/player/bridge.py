@@ -126,7 +126,9 @@ class PlayerBridge:
                 self._answer_missing(request, connection)
                 return
             is_embedded = request.query.get("embed", "").lower() not in FALSE_WORDS
-            body = self._pages.player(name, is_embedded=is_embedded)
+            declared = self._router.declared(name)
+            is_group = declared is not None and bool(declared.members)
+            body = self._pages.player(name, is_embedded=is_embedded, is_group=is_group)
             connection.respond(200, page_headers(may_be_framed=is_embedded), body)
 
         self._ask(name, request, connection, permitted)
@@ -228,10 +230,12 @@ class PlayerBridge:
                 if isinstance(track.parameters, VideoParameters):
                     row["width"] = track.parameters.width
                     row["height"] = track.parameters.height
-            elif track.kind is Kind.AUDIO:
+            elif track.kind is Kind.AUDIO and track.recoded_from is None:
                 row["audio"] = track.codec
-        # Only of a live one: to ask for a picture of a sleeping stream would wake its source.
-        row["thumbnail"] = self._options.thumbnails and standing is Standing.LIVE
+        # Only of a live one: to ask for a picture of a sleeping stream would wake its source. A
+        # group has no tracks and no picture of its own.
+        is_shown = standing is Standing.LIVE and bool(stream.tracks)
+        row["thumbnail"] = self._options.thumbnails and is_shown
         return row
 
 

@@ -29,10 +29,13 @@ class Pages:
         self._lists_streams = lists_streams
         self._templates = {name: Template(text) for name, text in assets.templates.items()}
 
-    def player(self, name: str, *, is_embedded: bool) -> bytes:
-        """The page of one stream; for `/NAME/`."""
+    def player(self, name: str, *, is_embedded: bool, is_group: bool = False) -> bytes:
+        """The page of one stream, or of a group of them; for `/NAME/`."""
         view = "embed" if is_embedded else "page"
-        return self._render("player.html", name.count("/") + 1, stream=name, view=view)
+        depth = name.count("/") + 1
+        return self._render(
+            "player.html", depth, stream=name, view=view, kind=" data-group" * is_group
+        )
 
     def streams(self) -> bytes:
         """The list of streams; for `/`."""

@@ -28,7 +28,7 @@ from flux.core.scheduler import LoopScheduler
 from flux.net.sink import TransportSink
 from flux.net.udp_send import Run
 from media.feed_reader import START_GOP, START_KEY, FeedReader
-from media.stream import Emit, State, Stream
+from media.stream import Emit, Stream
 from protocols.rtsp import events
 from protocols.rtsp.auth import Authenticator
 from protocols.rtsp.options import PushOptions, TransportChoice
@@ -309,7 +309,7 @@ class RtspPush:
 def start_of(stream: Stream) -> str:
     """Where a server begins: much media at once would seem to be a jump of time to it."""
     frames = stream.gop.frames()
-    if not frames or stream.state is not State.READY:
+    if not frames or not stream.is_open:
         return START_KEY
     first, last = frames[0], frames[-1]
     span = last.dts / last.track.clock_rate - first.dts / first.track.clock_rate

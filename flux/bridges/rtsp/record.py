@@ -361,5 +361,4 @@ class RecordSession:
 
 def is_taken(router: Router, name: str) -> bool:
     """Whether somebody publishes there and would not be taken over."""
-    declared = router.declared(name)
-    return router.publisher(name) is not None and not (declared and declared.take_over)
+    return router.is_taken(name)

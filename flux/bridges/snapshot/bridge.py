@@ -178,7 +178,7 @@ class SnapshotBridge:
         stream = self._router.find(ask.stream)
         if stream is None:
             self._refuse(ask, "stream-not-found", 404)
-        elif ask.may_start and stream.state is not State.READY:
+        elif ask.may_start and not stream.is_open:
             self._start(ask)
         else:
             self._look(ask)
@@ -320,7 +320,7 @@ class SnapshotBridge:
 def key_frame_of(stream: Stream) -> Frame | None:
     """The stream's last key frame, if the cache has it and a snapshot can be made of it."""
     frames = stream.gop.frames()
-    if not frames or stream.state not in (State.READY, State.LOST):
+    if not frames or not (stream.is_open or stream.state is State.LOST):
         return None
     first = frames[0]
     is_picture = first.track.kind is Kind.VIDEO and first.track.codec in CODECS
@@ -329,7 +329,7 @@ def key_frame_of(stream: Stream) -> Frame | None:
 
 def why_none(stream: Stream) -> str:
     """Why `key_frame_of` has no answer, as a stable slug."""
-    if stream.state not in (State.READY, State.LOST):
+    if not (stream.is_open or stream.state is State.LOST):
         return "stream-not-running"
     pictures = [track for track in stream.tracks if track.kind is Kind.VIDEO]
     if not pictures:

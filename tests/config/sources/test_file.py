@@ -45,8 +45,8 @@ streams.live/cam.trnsport (x.yml:8): unknown key, did you mean 'transport'?
 streams.live/cam.transport (x.yml:9): expected 'auto', 'tcp', 'udp', 'multicast' or 'http', \
 found 'sctp'
 streams.number (x.yml:11): expected a section of keys, found 5
-streams.1.source (x.yml:12): expected rtsp://, rtsps://, srt://, rtp://, udp:// or testcard:, \
-whip is not supported yet, found '***@host'
+streams.1.source (x.yml:12): expected rtsp://, rtsps://, srt://, rtp://, udp://, http://, \
+https://, ws://, wss:// or testcard:, whip is not supported yet, found '***@host'
 streams."a.b".source (x.yml:13): expected a source URL such as rtsp://host/path, found 7
 hls.segment_duration (x.yml:14): expected a duration from 500ms to 1m, such as 10s or 200ms, \
 found 10

@@ -25,6 +25,17 @@ expected-statuses = {statuses}
 # preconditions hold at once: of what fits the document these may be the answer.
 STRICTER = ["2xx", "400", "404", "409", "412", "422"]
 NARROW = ["2xx", "404", "409", "412"]
+# Nor between which bounds a duration lies.
+HLS = {
+    "type": ["object", "null"],
+    "properties": {
+        "low_latency": {"type": ["boolean", "null"]},
+        "part_duration": {"type": ["string", "null"], "pattern": "^[1-9]00ms$"},
+        "window": {"type": ["string", "null"], "pattern": "^[1-9][smh]$"},
+        "window_size": {"type": ["string", "null"], "pattern": "^[1-9][MG]$"},
+    },
+    "additionalProperties": False,
+}
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -60,6 +71,9 @@ def narrowed(document: Any) -> Any:
     for name in ("StreamSection", "StreamPatch"):
         source = {"type": "string", "pattern": "^(rtsp://cam[1-9]/[a-z]{0,5}|testcard:)$"}
         narrow["components"]["schemas"][name]["properties"]["source"] = source
+        narrow["components"]["schemas"][name]["properties"]["hls"] = HLS
+        lag = {"type": ["string", "null"], "pattern": "^[1-9]00ms$"}
+        narrow["components"]["schemas"][name]["properties"]["max_lag"] = lag
     return narrow
 
 

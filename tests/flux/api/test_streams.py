@@ -12,7 +12,7 @@ from yarl import URL
 
 from config.names import FORBIDDEN
 from tests.support.api_client import ApiClient, Reply, client_of
-from tests.support.api_state import ApiState, populated
+from tests.support.api_state import ApiState, populated, section
 
 ONE = "/api/v1/streams/live/cam1"
 
@@ -226,7 +226,7 @@ async def test_settings_that_cannot_be_are_refused_with_their_places(
 
 
 async def test_a_refused_url_keeps_its_password(api: ApiClient) -> None:
-    reply = await api(ONE, "PUT", json={"source": "http://user:hunter2@cam/1"})
+    reply = await api(ONE, "PUT", json={"source": "gopher://user:hunter2@cam/1"})
     assert reply.reason == "settings-invalid"
     assert "hunter2" not in str(reply.body)
 
@@ -379,3 +379,16 @@ async def test_a_tag_of_another_run_never_matches(state: ApiState) -> None:
     async with client_of(state) as second:
         reply = await second(ONE, "DELETE", headers={"If-Match": tag})
         assert reply.reason == "precondition-failed"
+
+
+async def test_a_source_is_preferred_by_its_place(api: ApiClient, state: ApiState) -> None:
+    state.declare("several", section(fallback=["rtsp://cam/2"]))
+    path = "/api/v1/switch/several"
+    assert (await api(f"{path}?source=1", "POST")).status == 204
+    assert (await api(path, "POST")).status == 204
+    assert state.switched == [("several", 1), ("several", None)]
+    assert (await api(f"{path}?source=7", "POST")).reason == "source-not-found"
+    assert (await api(f"{path}?source=x", "POST")).reason == "query-invalid"
+    assert (await api("/api/v1/switch/nobody", "POST")).reason == "stream-not-found"
+    state.declare("single", section())
+    assert (await api("/api/v1/switch/single", "POST")).reason == "one-source-only"

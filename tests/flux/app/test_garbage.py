@@ -7,6 +7,7 @@ looks at the same for every test of the RTSP server.
 import asyncio
 import gc
 import json
+import socket
 import threading
 import time
 from collections import Counter
@@ -66,6 +67,10 @@ class House:
                 "pull/tcp": {"source": f"{own}/{NAME}", "transport": "tcp", "on_demand": True},
                 "pull/udp": {"source": f"{own}/{NAME}", "transport": "udp", "on_demand": True},
                 "pull/http": {"source": f"{own}/{NAME}", "transport": "http", "on_demand": True},
+                "pull/flv": {
+                    "source": f"http://127.0.0.1:{self.http}/{NAME}.flv",
+                    "on_demand": True,
+                },
                 "pull/none": {"source": "rtsp://127.0.0.1:9/none", "on_demand": True},
                 "forward": {"forward": [f"{own}/forwarded"]},
             },
@@ -108,6 +113,8 @@ class House:
                 self._forward()
             case "flv":
                 fetch(self.http, f"/{NAME}.flv", 4000)
+            case "ws":
+                self._watch(polite=polite)
             case "hls":
                 fetch(self.http, f"/{NAME}/index.m3u8")
             case "page":
@@ -157,6 +164,25 @@ class House:
             return '"forwarded"' in listed or time.monotonic() - began > LIMIT
 
         publish(self.rtsp, "forward", self.tape, until=is_enough)
+
+    def _watch(self, *, polite: bool) -> None:
+        """FLV over WebSocket for a moment."""
+        lines = [
+            f"GET /{NAME}.flv HTTP/1.1",
+            "Connection: Upgrade",
+            "Upgrade: websocket",
+            "Sec-WebSocket-Version: 13",
+            "Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==",
+        ]
+        with socket.create_connection(("127.0.0.1", self.http), LIMIT) as sock:
+            sock.sendall("\r\n".join([*lines, "", ""]).encode())
+            with sock.makefile("rb") as file:
+                assert b"101" in file.readline()
+                file.read(4000)
+                if polite:
+                    sock.sendall(b"\x89\x80" + bytes(4) + b"\x88\x80" + bytes(4))
+                    while file.read(4000):
+                        pass
 
     def _is_running(self, name: str) -> bool:
         answer = fetch(self.api, f"/api/v1/streams/{name}").partition(b"\r\n\r\n")[2]
@@ -234,10 +260,10 @@ def run(manners: Sequence[str]) -> Counter[str]:
 GROUPS = {
     "players": ("play tcp", "play udp", "play multicast", "tunnel", "look", "junk", "kick"),
     "publishers": ("publish tcp", "publish udp", "abandon"),
-    "sources": ("pull tcp", "pull udp", "pull http", "dead"),
-    "others": ("forward", "flv", "hls", "page", "api"),
+    "sources": ("pull tcp", "pull udp", "pull http", "pull flv", "dead"),
+    "others": ("forward", "flv", "ws", "hls", "page", "api"),
 }
-SLOW = ("abandon", "pull tcp", "pull udp", "pull http", "dead", "forward")
+SLOW = ("abandon", "pull tcp", "pull udp", "pull http", "pull flv", "dead", "forward")
 
 
 @pytest.mark.parametrize("group", GROUPS)

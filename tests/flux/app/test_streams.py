@@ -248,3 +248,35 @@ async def test_a_change_of_who_may_publish_holds_from_then_on() -> None:
     house.router.publish("live", SOUND, now=2.0, origin="rtmp")
     house.router.publish("live", SOUND, now=3.0, origin="rtmp")
     assert first.closed
+
+
+async def test_a_fallback_makes_several_sources() -> None:
+    urls = {"source": "rtsp://127.0.0.1:1/a", "fallback": ["rtsp://127.0.0.1:1/b", "testcard:"]}
+    house = House(cam=StreamSection.model_validate({**urls, "on_demand": True}))
+    onair = house.router.onair("cam")
+    assert onair is not None and onair.priority is not None
+    assert [seat.status.kind for seat in onair.priority.seats] == ["rtsp", "rtsp", "testcard"]
+    house.registry.switch("cam", 1)
+    assert onair.priority.chosen == 1
+    with pytest.raises(PeerError, match="source-not-found"):
+        house.registry.switch("cam", 3)
+    house.registry.change("cam", section("rtsp://127.0.0.1:1/a"))
+    changed = house.router.onair("cam")
+    assert changed is not None and changed.priority is None
+    with pytest.raises(PeerError, match="one-source-only"):
+        house.registry.switch("cam", 0)
+    with pytest.raises(PeerError, match="stream-not-found"):
+        house.registry.switch("nobody", 0)
+    await house.registry.wait_ended()
+
+
+async def test_a_pattern_fills_in_its_fallbacks() -> None:
+    pattern = {"source": "rtsp://127.0.0.1:1/$1", "fallback": "rtsp://127.0.0.1:2/$1"}
+    config = {"streams": {"nvr/*": StreamSection.model_validate(pattern)}}
+    house = House(**config["streams"])
+    assert house.router.lookup("nvr/7") is not None
+    onair = house.router.onair("nvr/7")
+    assert onair is not None and onair.priority is not None
+    shown = [seat.status.url for seat in onair.priority.seats]
+    assert shown == ["rtsp://127.0.0.1:1/7", "rtsp://127.0.0.1:2/7"]
+    await house.registry.wait_ended()

@@ -5,7 +5,8 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from itertools import count
 
-from flux.bridges.hls.bridge import HlsBridge, HlsBridgeOptions
+from flux.bridges.hls.bridge import HlsBridge
+from flux.bridges.hls.options import HlsBridgeOptions
 from flux.bridges.http.feeds import FeedBridgeOptions
 from flux.bridges.http.server import HttpLimits, HttpServer
 from flux.bridges.httpflv import http_flv
@@ -59,11 +60,12 @@ class Rig:
         tokens = count(1)
         segmenter = HlsOptions(segment_duration=1.0, ready_wait=0.0, part_duration=part_duration)
         self.admission = Admission(self.events.append)
+        self.hls_options = HlsBridgeOptions(segmenter=segmenter, always=always)
         self.hls = HlsBridge(
             self.router,
             self.admission,
             self.events.append,
-            HlsBridgeOptions(segmenter=segmenter, always=always),
+            self.hls_options,
             lambda: f"token{next(tokens)}",
             lambda: self.now,
         )

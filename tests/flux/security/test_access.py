@@ -457,3 +457,22 @@ def test_whatever_is_asked_is_answered_once(
     assert len(rig.verdicts) == 1
     if rig.verdicts[0].allowed:
         assert (action, user, password) == ("read", "ann", "right")
+
+
+def test_a_wrong_secret_that_no_gate_sees_is_a_failure() -> None:
+    """A passphrase of SRT, wrong on behalf of somebody who was let in."""
+    rig = Rig(penalties={"failures": 3, "exempt": ["10.0.0.0/8"]})
+    admission = Admission(rig.events.append)
+    admission.failed(reader(), "srt-bad-secret")  # nobody listens
+    admission.hear_failures(rig.access.blame)
+    assert rig.now(reader()) == ALLOWED
+    for _ in range(3):
+        admission.failed(reader(), "srt-bad-secret")
+        admission.failed(reader(address="10.0.0.1"), "srt-bad-secret")
+    assert rig.now(reader()) == BANNED
+    assert rig.now(reader(address="10.0.0.1")) == ALLOWED
+    assert [event.reason for event in rig.events if isinstance(event, AccessDenied)] == (
+        ["srt-bad-secret"] * 6
+    )
+    figures = rig.access.figures()
+    assert (figures.refused["read", "srt-bad-secret"], figures.bans) == (6, 1)

@@ -1,7 +1,7 @@
 /* The bar over the picture, the keys, and full screen. */
 
 const IDLE = 2500; // ms without the pointer moving until the bar goes
-const LIVE_LATENCY = { flv: 2, hls: 12 }; // seconds that still count as live
+const LIVE_LATENCY = { flv: 2, ws: 2, hls: 12 }; // seconds that still count as live
 
 const $ = (id) => document.getElementById(id);
 
@@ -45,7 +45,7 @@ export class Controls {
 
   showProtocol(forced, current) {
     $("protocol").value = forced;
-    const name = { flv: "HTTP-FLV", hls: "HLS" }[current];
+    const name = { flv: "HTTP-FLV", ws: "WS-FLV", hls: "HLS" }[current];
     $("protocol").options[0].textContent = name && !forced ? `Auto: ${name}` : "Auto";
   }
 

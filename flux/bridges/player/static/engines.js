@@ -1,4 +1,4 @@
-/* The ways to play: HTTP-FLV by mpegts.js, HLS by hls.js, HLS by the browser itself.
+/* The ways to play: FLV over HTTP or WebSocket by mpegts.js, HLS by hls.js or the browser itself.
 
    An engine has start(), stop(), goLive(), latency() in seconds, bitrate() in bit/s (null where not
    known) and calls `onFailure(kind, detail)` at most once; kinds are keys of TEXTS. */
@@ -38,7 +38,13 @@ function library(name) {
 const hasMse = () => "MediaSource" in window || "ManagedMediaSource" in window;
 const playsHls = (media) => media.canPlayType("application/vnd.apple.mpegurl") !== "";
 
-/** What can play here, best first. */
+/** Whether a way that somebody asks for can play here. */
+export function isPlayable(protocol, media) {
+  if (protocol === "ws") return hasMse() && "WebSocket" in window;
+  return candidates(media).includes(protocol);
+}
+
+/** What can play here without being asked for, best first. */
 export function candidates(media) {
   const found = [];
   if (hasMse() && "fetch" in window) found.push("flv");
@@ -48,7 +54,7 @@ export function candidates(media) {
 
 /** An engine for a protocol. */
 export function engineFor(protocol, media, urls, onFailure) {
-  if (protocol === "flv") return new FlvEngine(media, urls.flv, onFailure);
+  if (protocol === "flv" || protocol === "ws") return new FlvEngine(media, urls[protocol], onFailure);
   if (hasMse()) return new HlsEngine(media, urls.hls, onFailure);
   return new NativeEngine(media, urls.hls, onFailure);
 }
@@ -263,6 +269,18 @@ class HlsEngine extends Engine {
     this.hls?.destroy();
     this.hls = null;
   }
+
+  /** What a viewer may choose from; none if there is one quality alone. */
+  qualities() {
+    const levels = this.hls?.levels ?? [];
+    return levels.length > 1 ? levels : [];
+  }
+
+  /** The place in `qualities` of what is shown. */
+  quality() { return this.hls?.currentLevel ?? -1; }
+
+  /** A place in `qualities`, -1: as the line bears it. What is loaded already is still shown. */
+  choose(place) { if (this.hls) this.hls.loadLevel = place; }
 
   goLive() {
     const position = this.hls?.liveSyncPosition;

@@ -1,14 +1,15 @@
 /* The player page: chooses how to play, tries again when it fails, says what is going on. */
 
 import { Controls } from "./controls.js";
-import { candidates, engineFor } from "./engines.js";
+import { candidates, engineFor, isPlayable } from "./engines.js";
 import { Figures } from "./figures.js";
+import { Quality } from "./quality.js";
 import { ROOT, pathOf, stateOf } from "./server.js";
 import { STATES, textOf } from "./texts.js";
 
 const OWN_PARAMETERS = ["embed", "protocol"]; // the others go to the server with each request
 const PATIENCE = 1500; // ms before a notice says more than that it connects
-const START_TIMEOUT = { flv: 16_000, hls: 40_000 }; // ms until a first picture
+const START_TIMEOUT = { flv: 16_000, ws: 16_000, hls: 40_000 }; // ms until a first picture
 const STALL = 3000; // ms without a new picture before it is said
 const STALL_LIMIT = 9000; // ms after which a stream that is live is connected anew
 const WATCH = 1000; // ms between looks
@@ -18,6 +19,8 @@ const SETTLED = 10_000; // ms of playing after which waits begin anew
 const PAUSE_LIMIT = 20_000; // ms of pause after which the connection is given up
 const HOPELESS = ["codec", "unsupported", "refused", "missing"];
 const OTHER_MAY_HELP = ["codec", "media", "missing", "network", "timeout", "unsupported"];
+
+const IS_GROUP = "group" in document.documentElement.dataset; // several qualities: HLS alone
 
 const $ = (id) => document.getElementById(id);
 
@@ -47,14 +50,17 @@ class Player {
       flv: new URL(`${pathOf(name)}.flv${query}`, ROOT).href,
       hls: new URL(`${pathOf(name)}/index.m3u8${query}`, ROOT).href,
     };
+    this.urls.ws = this.urls.flv.replace(/^http/, "ws");
     this.figures = new Figures(this.media);
+    this.quality = new Quality();
     this.controls = new Controls(this.stage, this.media, {
       onPlay: () => this.resume(),
       onLive: () => this.goLive(),
       onProtocol: (protocol) => this.choose(protocol),
     });
     this.choices = candidates(this.media);
-    if (!["flv", "hls"].includes(this.forced)) this.forced = "";
+    if (IS_GROUP) this.choices = this.choices.filter((choice) => choice === "hls");
+    if (!(this.forced in this.urls) || IS_GROUP) this.forced = "";
     this.controls.showProtocol(this.forced, "");
     $("again").addEventListener("click", () => this.retryNow());
     window.addEventListener("online", () => this.retryNow());
@@ -77,7 +83,7 @@ class Player {
     this.playingSince = 0;
     const allowed = this.forced ? [this.forced] : this.choices;
     this.protocol = protocol || allowed.find((choice) => this.worked.has(choice)) || allowed[0];
-    if (!this.choices.includes(this.protocol)) {
+    if (!isPlayable(this.protocol, this.media)) {
       this.tell("unsupported");
       return;
     }
@@ -173,6 +179,7 @@ class Player {
     const now = performance.now();
     this.countDown(now);
     this.figures.show();
+    this.quality.watch(this.engine);
     this.controls.showLive(this.figures.latency, this.protocol);
     if (!this.engine) return;
     if (this.media.paused && this.pausedAt) {
@@ -277,6 +284,9 @@ class Player {
   }
 }
 
+for (const element of IS_GROUP ? document.querySelectorAll(".one-stream") : []) {
+  element.hidden = true;
+}
 const player = new Player(document.documentElement.dataset.stream);
 for (const [protocol, url] of Object.entries(player.urls)) {
   $(`${protocol}-address`).href = url;

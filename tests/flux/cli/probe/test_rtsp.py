@@ -88,7 +88,7 @@ async def test_nobody_listens() -> None:
 
 
 @pytest.mark.parametrize(
-    "url", ["rtsp://", "rtsp:///x", "rtsp://h:0x1/", "ws://h/x.flv", "cam", ""]
+    "url", ["rtsp://", "rtsp:///x", "rtsp://h:0x1/", "ftp://h/x.flv", "cam", ""]
 )
 def test_a_url_that_is_none(url: str) -> None:
     with pytest.raises(ProbeFailed) as caught:
