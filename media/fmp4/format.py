@@ -33,6 +33,7 @@ class Fmp4Format:
         self._parameters: dict[Track, Parameters | None] = {
             track: track.parameters for track in tracks
         }
+        self._seen: set[Track] = set()  # tracks of which there was a frame
         self._waiting: dict[Track, Frame] = {}  # the newest frame of each track
         self.encoded: Frame | None = None  # mostly the one before the newest of its track
         self._is_exhausted = False
@@ -55,11 +56,16 @@ class Fmp4Format:
         if self._is_exhausted or not frame.payload:
             return b""
         track = frame.track
-        if frame.parameters is not self._parameters[track]:
-            if not _is_same(frame.parameters, self._parameters[track]):
+        # Sets that change within a group of pictures are in band until the next key frame, where
+        # those who begin anew find a start.
+        if frame.key and frame.parameters is not self._parameters[track]:
+            if _is_same(frame.parameters, self._parameters[track]) or track not in self._seen:
+                self._muxer.set_parameters(track, frame.parameters)
+            else:
                 self._is_exhausted = True
                 return self.trailer()
             self._parameters[track] = frame.parameters
+        self._seen.add(track)
         before = self._waiting.get(track)
         self._waiting[track] = frame
         rested = self._take_rested(frame)

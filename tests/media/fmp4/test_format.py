@@ -93,11 +93,29 @@ def test_other_parameters_end_the_body_and_the_same_ones_do_not() -> None:
     for frame, each in zip(pictures[:6], [parameters] * 3 + [again] * 3, strict=True):
         form.encode(with_parameters(frame, each))
     assert not ended(form)
-    changed = with_parameters(pictures[6], other)
-    assert form.encode(changed) != b""  # the frame that waited
+    form.encode(with_parameters(pictures[6], other))  # in band: the group of pictures goes on
+    assert not ended(form)
+    key = next(frame for frame in clip if frame.track is track and frame.key)
+    assert form.encode(with_parameters(key, other)) != b""  # the frame that waited
     assert ended(form)
     assert form.encode(pictures[7]) == b""
     assert form.trailer() == b""
+
+
+def test_who_begins_with_older_parameters_than_those_of_now_gets_these() -> None:
+    """The sets changed within the group of pictures that a joiner gets."""
+    clip = clips.read(clips.BUNNY)
+    pictures = [frame for frame in clip if frame.track.kind is Kind.VIDEO][:9]
+    track = pictures[0].track
+    old = track.parameters
+    assert isinstance(old, VideoParameters)
+    form = Fmp4Format([track])
+    before = form.header()
+    for frame in pictures:
+        form.encode(with_parameters(frame, replace(old, version=9, width=320)))
+    assert not ended(form)
+    assert len(form.header()) == len(before)
+    assert form.header() != before
 
 
 def test_a_frame_of_a_track_that_rests_does_not_wait_for_ever() -> None:
