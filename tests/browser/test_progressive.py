@@ -16,6 +16,11 @@ pytestmark = [
 SECONDS = 6.0
 RATE = 25  # frames a second of the test card
 
+FIGURES = """(() => {
+  const video = document.getElementById("v");
+  const quality = video.getVideoPlaybackQuality();
+  return [window.shown, video.currentTime, quality.totalVideoFrames, quality.droppedVideoFrames];
+})()"""
 COUNT = """
 <video id="v" muted autoplay src="{url}"></video>
 <script>
@@ -32,10 +37,11 @@ async def test_video_plays_fragmented_mp4(browser: Browser, flux: FluxProcess) -
     try:
         await page.goto(f"http://127.0.0.1:{flux.http_port}/_/nothing")  # for the origin
         await page.set_content(COUNT.format(url=f"http://127.0.0.1:{flux.http_port}/demo.mp4"))
-        await page.wait_for_function("window.shown > 0", timeout=40_000)
-        before = await page.evaluate("[window.shown, document.getElementById('v').currentTime]")
+        # It shows the first picture, and plays once it believes that what has come will do.
+        await page.wait_for_function("window.shown > 10", timeout=40_000)
+        before = await page.evaluate(FIGURES)
         await asyncio.sleep(SECONDS)
-        after = await page.evaluate("[window.shown, document.getElementById('v').currentTime]")
+        after = await page.evaluate(FIGURES)
         state = await page.evaluate(
             "(() => { const v = document.getElementById('v');"
             " return [v.videoWidth, v.error, v.webkitAudioDecodedByteCount]; })()"

@@ -25,6 +25,7 @@ from media.stream import Stream
 from media.track import Kind, Track
 from protocols.srt.payloads import Payloads
 
+TABLES = b"\x47\x40\x00"  # a packet that a PAT begins in
 OUTPUT = "srt"  # key in `Stream.outputs`
 PACKET_BYTES = 7 * 188  # of a datagram: what libsrt takes by default
 WINDOW = 0.04  # seconds that sound may wait for a picture
@@ -187,12 +188,13 @@ class SrtOutput:
     def _encode(self, frame: Frame) -> bool:
         """Put a frame's packets behind those that wait; whether there are any."""
         time = frame.dts / frame.track.clock_rate
-        if self._is_start(frame):
-            self._flush()  # who waits for a key frame begins with a datagram of its own
-            self._is_key, self._key_time = True, time
         data = self._format.encode(frame)
         if not data:
             return False
+        # Tables go before each key frame; sound alone has them now and then.
+        if self._is_start(frame) and (self._has_video or data.startswith(TABLES)):
+            self._flush()  # who waits for a key frame begins with a datagram of its own
+            self._is_key, self._key_time = True, time
         self._time = time
         self._pending.append(data)
         self._pending_bytes += len(data)
