@@ -89,7 +89,7 @@ class Audience:
 @pytest.mark.parametrize(
     ("count", "seconds"),
     [
-        pytest.param(40, 6.0, id="some"),
+        pytest.param(40, 12.0, id="some"),
         pytest.param(200, 30.0, id="many", marks=pytest.mark.long),
     ],
 )
@@ -101,7 +101,7 @@ def test_one_that_stalls_does_not_delay_the_others(
         audience = Audience(flux.http_port, "/demo.flv", count)
         try:
             audience.watch(3.0)  # what they began with
-            audience.watch(seconds)
+            audience.watch(5.0)
             before = [viewer.longest for viewer in audience.viewers]
             stalled, *others = audience.viewers
             audience.stall([stalled])
@@ -115,8 +115,7 @@ def test_one_that_stalls_does_not_delay_the_others(
             assert stalled.taken > had
         finally:
             audience.close()
-        drops = flux.stream("demo")["drops"]
-        assert sum(drops.get(reason, 0) for reason in ("reader-skipped",)) > 0
+        assert flux.stream("demo")["drops"]["reader-skipped"] > 0
 
 
 def test_the_memory_of_many_that_stall_is_bounded(tmp_path: Path) -> None:
@@ -127,9 +126,9 @@ def test_the_memory_of_many_that_stall_is_bounded(tmp_path: Path) -> None:
             audience.watch(4.0)
             before = flux.rss_bytes
             audience.stall(audience.viewers)
-            time.sleep(4.0)
+            time.sleep(12.0)  # what is theirs in buffers is full
             between = flux.rss_bytes
-            time.sleep(6.0)
+            time.sleep(5.0)
             after = flux.rss_bytes
         finally:
             audience.close()
