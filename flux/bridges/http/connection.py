@@ -288,14 +288,9 @@ class HttpConnection(asyncio.Protocol):
         `on_lost(reason)` is called once when the stream is over, whoever ended it. None if the
         peer has gone already.
         """
-        request, transport = self._busy, self._transport
-        if request is None or transport is None or not self.is_open:
+        transport = self._hand_over(200, on_lost)
+        if transport is None:
             return None
-        self._busy = None
-        self._read_no_more()
-        self.deadline = None
-        self.on_lost = on_lost
-        self._server.count_response(200, 0)
         transport.write(head(200, headers, length=None, keep_alive=False))
         return TransportSink(transport, self._end, send_buffer)
 
@@ -306,17 +301,23 @@ class HttpConnection(asyncio.Protocol):
 
         Otherwise as `start_stream`.
         """
-        request, transport = self._busy, self._transport
-        if request is None or transport is None or not self.is_open:
+        transport = self._hand_over(101, on_lost)
+        if transport is None:
+            return None
+        transport.write(handshake.accept())
+        self._websocket = WebSocketLink(transport, self._end, self._server.now)
+        return WebSocketSink(transport, self._end, send_buffer, self._websocket)
+
+    def _hand_over(self, status: int, on_lost: Callable[[str], None]) -> asyncio.Transport | None:
+        """The transport of what has become a reader; None if the peer has gone already."""
+        if self._busy is None or self._transport is None or not self.is_open:
             return None
         self._busy = None
         self._read_no_more()
         self.deadline = None
         self.on_lost = on_lost
-        self._server.count_response(101, 0)
-        transport.write(handshake.accept())
-        self._websocket = WebSocketLink(transport, self._end, self._server.now)
-        return WebSocketSink(transport, self._end, send_buffer, self._websocket)
+        self._server.count_response(status, 0)
+        return self._transport
 
     def _end(self, reason: str) -> None:
         if self._websocket is not None:
