@@ -39,7 +39,7 @@ class LogSection(Section):
 
 
 class HttpListener(Section):
-    """The media listener: HTTP-FLV, HLS."""
+    """The media listener: FLV, MPEG-TS, MP4, sound, HLS, pages."""
 
     address: ListenAddress = ListenAddress("", 8888)
     """Where it binds; an empty host is every address, IPv4 and IPv6."""
