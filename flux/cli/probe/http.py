@@ -9,10 +9,10 @@ import aiohttp
 from flux.base.errors import WireError
 from flux.cli.probe.engine import ProbeFailed, ProbeOptions
 from flux.cli.probe.figures import Board
-from flux.cli.probe.flv import SIGNATURE as FLV_SIGNATURE
 from flux.cli.probe.flv import FlvReader
 from flux.cli.probe.hls import HlsReader
 from flux.cli.probe.playlist import SIGNATURE as HLS_SIGNATURE
+from media.flv.reader import SIGNATURE as FLV_SIGNATURE
 
 MAX_PLAYLIST_BYTES = 4 << 20
 MAX_MESSAGE_BYTES = 32 << 20

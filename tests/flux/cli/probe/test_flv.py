@@ -131,6 +131,13 @@ def test_encrypted_tags_are_refused() -> None:
         read(HEADER + tag(9 | 0x20, b"\x17\x01"))
 
 
+def test_junk_between_tags_is_noted_and_the_rest_measured() -> None:
+    sound = [tag(8, b"\x72\xd5", 20 * index) for index in range(10)]
+    board = read(HEADER + b"".join(sound[:5]) + b"\xff" * 300 + b"".join(sound[5:]), 17)
+    assert board.notes == {"flv-junk": 1}
+    assert [meter.frames for meter in board.tracks] == [10]
+
+
 def test_short_tags_are_noted() -> None:
     board = read(HEADER + tag(9, b"\x17") + tag(8, b"\xaf") + tag(9, b"") + tag(18, b"x"))
     assert board.notes == {"flv-tag-truncated": 2}
