@@ -17,9 +17,7 @@ saw every frame of the clip in order, unchanged. "other %" is what else kept the
 """
 
 import argparse
-import json
 import os
-import subprocess
 import sys
 import tempfile
 import time
@@ -27,8 +25,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks import machine, media, native
-from benchmarks.tables import median, table
+from benchmarks import load as load_generator
+from benchmarks import machine, media, rounds
+from benchmarks.tables import median
 from tests.support.camera import Camera
 from tests.support.flux_process import FluxProcess
 
@@ -37,7 +36,6 @@ FLV, WS, TCP, UDP = OUTPUTS = ("flv", "ws-flv", "rtsp-tcp", "rtsp-udp")
 FLVS = (FLV, WS)
 RAMP_READERS = 150  # readers that join in one second
 WARM = 3.0  # seconds between the last joiner and the steady window
-NOISE = 0.1  # of the server's core, taken by others: gaps and joins are then not FLUX's alone
 MAX_GAP_MS = 200  # a larger step between two video frames is an error of the stream
 
 
@@ -135,31 +133,20 @@ def run_load(
     Its result, looks at FLUX as its window opens and closes, and the readers FLUX has at the end.
     """
     ramp = args.ramp if args.ramp is not None else max(1.0, readers / RAMP_READERS)
-    command = [
-        *machine.PIN_LOAD,
-        str(native.program("fluxload")),
-        *("-q", "-d", str(args.seconds), "-r", str(ramp), "-w", str(WARM), "-g", str(MAX_GAP_MS)),
-        *("-S", str(stalled)),
-        *(("-F", str(clip.flv)) if output in FLVS else ()),
-        *(output, flux.flv(STREAM) if output in FLVS else flux.rtsp(STREAM), str(readers)),
-    ]
-    looks: list[machine.Reading] = []
-    result: dict[str, Any] | None = None
     left = 0
-    with subprocess.Popen(
-        command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True
-    ) as load:
-        assert load.stdout is not None
-        for line in load.stdout:
-            message = json.loads(line)
-            if "mark" in message:
-                looks.append(machine.look(flux.pid, time.monotonic()))
-                left = sum(flux.stream(STREAM)["readers"].values()) if len(looks) == 2 else 0
-            else:
-                result = message
-    if result is None or len(looks) != 2:
-        raise SystemExit("the load generator gave no result")
-    return result, looks[0], looks[1], left
+
+    def at_last() -> None:
+        nonlocal left
+        left = sum(flux.stream(STREAM)["readers"].values())
+
+    result, first, last = load_generator.run(
+        flux.pid,
+        *("-d", args.seconds, "-r", ramp, "-w", WARM, "-g", MAX_GAP_MS, "-S", stalled),
+        *(("-F", clip.flv) if output in FLVS else ()),
+        *(output, flux.flv(STREAM) if output in FLVS else flux.rtsp(STREAM), readers),
+        at_last=at_last,
+    )
+    return result, first, last, left
 
 
 def floor(args: argparse.Namespace, output: str, readers: int, window_ms: int) -> float:
@@ -169,11 +156,7 @@ def floor(args: argparse.Namespace, output: str, readers: int, window_ms: int) -
     interval = max(window_ms, 40)  # a frame comes each 40 ms: nobody writes more often
     chunk = int(media.STREAM_MBIT * 1e6 / 8 * interval / 1000)
     kind = "gso" if output == UDP else "tcp"
-    command = [native.program("floor"), kind, readers, args.floor_seconds, chunk, interval]
-    answer = subprocess.run(
-        [str(part) for part in command], check=True, capture_output=True, text=True
-    )
-    return float(json.loads(answer.stdout)["cpu_s_per_gbit"])
+    return load_generator.floor(kind, readers, args.floor_seconds, chunk, interval)
 
 
 HEADS = (
@@ -239,20 +222,36 @@ def numbers_of(text: str) -> list[int]:
 
 def arguments() -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(description="Fan-out of one stream to many readers.")
+    parser = rounds.options("Fan-out of one stream to many readers.", seconds=10, settle=4)
     parser.add_argument("--output", default=FLV, help=f"of {', '.join(OUTPUTS)}")
     parser.add_argument("--readers", default="50,200,500", help="numbers of readers")
     parser.add_argument("--window", default="100,40", help="bounds of the write window in ms")
-    parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--stalled", default="5", help="readers of those that stop reading")
-    parser.add_argument("--seconds", type=float, default=10, help="steady window measured")
-    parser.add_argument("--settle", type=float, default=4, help="seconds before the first reader")
     parser.add_argument("--ramp", type=float, help=f"seconds of joining (readers / {RAMP_READERS})")
     parser.add_argument("--floor-seconds", type=float, default=4)
     parser.add_argument("--no-floor", action="store_true")
-    parser.add_argument("--loop", default="auto", help="event loop: auto, uvloop, asyncio")
-    parser.add_argument("--json", type=Path, help="write every round there")
     return parser.parse_args()
+
+
+def say(run: Run) -> str:
+    """One round in a line."""
+    return (
+        f"{run.output}, {run.readers} readers, "
+        f"{run.stalled} of them stalled, window {run.window_ms} ms: "
+        f"{run.cpu_per_gbit:.4f} s/Gbit, gap p99 {run.load['stall_ms']['p99']:.0f} ms, "
+        f"complete {run.load['complete']}/{run.load['readers']}"
+    )
+
+
+def figures(run: Run) -> dict[str, Any]:
+    """One round for programs."""
+    return {
+        "output": run.output,
+        "window_ms": run.window_ms,
+        "cpu_s": run.cpu_s,
+        "floor": run.floor_per_gbit,
+        **run.load,
+    }
 
 
 def main() -> int:
@@ -261,7 +260,6 @@ def main() -> int:
     machine.require_cores()
     clip = media.clip()
     os.sched_setaffinity(0, {machine.LOAD_CORE})
-    runs: dict[tuple[str, int, int, int], list[Run]] = {}
     cases = [
         (output, readers, window, stalled)
         for output in args.output.split(",")
@@ -269,35 +267,8 @@ def main() -> int:
         for window in numbers_of(args.window)
         for stalled in numbers_of(args.stalled)
     ]
-    for number in range(args.rounds):
-        for case in cases:
-            run = measure(args, clip, *case)
-            runs.setdefault(case, []).append(run)
-            print(
-                f"round {number + 1}: {run.output}, {run.readers} readers, "
-                f"{run.stalled} of them stalled, window {run.window_ms} ms: "
-                f"{run.cpu_per_gbit:.4f} s/Gbit, gap p99 {run.load['stall_ms']['p99']:.0f} ms, "
-                f"complete {run.load['complete']}/{run.load['readers']}",
-                flush=True,
-            )
-    print()
-    print(table(HEADS, [row(runs[case]) for case in cases]))
-    if any(run.other_share > NOISE for case in cases for run in runs[case]):
-        print("\nOther programs used the server's core: trust the CPU time, not gaps and joins.")
-    if args.json:
-        every = [
-            {
-                "output": run.output,
-                "window_ms": run.window_ms,
-                "cpu_s": run.cpu_s,
-                "floor": run.floor_per_gbit,
-                **run.load,
-            }
-            for case in cases
-            for run in runs[case]
-        ]
-        args.json.write_text(json.dumps(every, indent=1))
-    return 0 if all(run.is_right for case in cases for run in runs[case]) else 1
+    runs = rounds.measure_all(cases, args.rounds, lambda case: measure(args, clip, *case), say)
+    return rounds.report(runs, HEADS, row, figures, args.json)
 
 
 if __name__ == "__main__":

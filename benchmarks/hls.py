@@ -21,9 +21,7 @@ and saw no error. "other %" is what else kept the server's core busy.
 """
 
 import argparse
-import json
 import os
-import subprocess
 import sys
 import tempfile
 import time
@@ -33,8 +31,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks import machine, media, native, nginx
-from benchmarks.tables import median, table
+from benchmarks import load as load_generator
+from benchmarks import machine, media, nginx, rounds
+from benchmarks.tables import median
 from tests.support.camera import Camera
 from tests.support.flux_process import FluxProcess
 
@@ -43,7 +42,6 @@ SEGMENT = 2.0  # seconds
 PART = 0.2
 RAMP_PLAYERS = 100  # that join in one second
 WARM = 7.0  # seconds between the last joiner and the steady window
-NOISE = 0.1
 TS, FMP4, LL, LL_PLAYLISTS, NGINX = OUTPUTS = ("ts", "fmp4", "ll", "ll-playlists", "nginx")
 MODES = {LL: "llhls", LL_PLAYLISTS: "llpoll"}  # of the load generator
 SECTIONS: dict[str, dict[str, object]] = {
@@ -127,37 +125,17 @@ def run_load(
     args: argparse.Namespace, pid: int, url: str, output: str, players: int, *, warm: float
 ) -> tuple[dict[str, Any], machine.Reading, machine.Reading]:
     """Run the load generator: its result, and the server as its window opens and closes."""
-    command = [
-        *machine.PIN_LOAD,
-        str(native.program("fluxload")),
-        *("-q", "-d", str(args.seconds), "-r", str(max(1.0, players / RAMP_PLAYERS))),
-        *("-w", str(warm), MODES.get(output, "hls"), url, str(players)),
-    ]
-    looks: list[machine.Reading] = []
-    result: dict[str, Any] | None = None
-    with subprocess.Popen(
-        command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True
-    ) as load:
-        assert load.stdout is not None
-        for line in load.stdout:
-            message = json.loads(line)
-            if "mark" in message:
-                looks.append(machine.look(pid, time.monotonic()))
-            else:
-                result = message
-    if result is None or len(looks) != 2:
-        raise SystemExit("the load generator gave no result")
-    return result, looks[0], looks[1]
+    return load_generator.run(
+        pid,
+        *("-d", args.seconds, "-r", max(1.0, players / RAMP_PLAYERS)),
+        *("-w", warm, MODES.get(output, "hls"), url, players),
+    )
 
 
 def floor(args: argparse.Namespace, players: int) -> float:
     """CPU seconds a gigabit of a bare C sender of whole segments, all in one write."""
     chunk = int(media.STREAM_MBIT * 1e6 / 8 * SEGMENT)
-    command = [native.program("floor"), "tcp", players, args.floor_seconds, chunk, 1000 * SEGMENT]
-    answer = subprocess.run(
-        [str(part) for part in command], check=True, capture_output=True, text=True
-    )
-    return float(json.loads(answer.stdout)["cpu_s_per_gbit"])
+    return load_generator.floor("tcp", players, args.floor_seconds, chunk, 1000 * SEGMENT)
 
 
 HEADS = (
@@ -197,16 +175,31 @@ def row(runs: list[Run]) -> list[str]:
 
 def arguments() -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(description="HLS of one stream to many players.")
+    parser = rounds.options("HLS of one stream to many players.", seconds=20, settle=8)
     parser.add_argument("--output", default=",".join(OUTPUTS), help=f"of {', '.join(OUTPUTS)}")
     parser.add_argument("--players", default="100,500", help="numbers of players")
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--seconds", type=float, default=20, help="steady window measured")
-    parser.add_argument("--settle", type=float, default=8, help="seconds before the first player")
     parser.add_argument("--floor-seconds", type=float, default=8)
-    parser.add_argument("--loop", default="auto", help="event loop: auto, uvloop, asyncio")
-    parser.add_argument("--json", type=Path, help="write every round there")
     return parser.parse_args()
+
+
+def say(run: Run) -> str:
+    """One round in a line."""
+    return (
+        f"{run.output}, {run.players} players: "
+        f"{run.cpu_per_gbit:.4f} s/Gbit, {run.us_per_playlist:.0f} us a playlist, "
+        f"complete {run.load['complete']}/{run.load['readers']}"
+    )
+
+
+def figures(run: Run) -> dict[str, Any]:
+    """One round for programs."""
+    return {
+        "output": run.output,
+        "cpu_per_gbit": run.cpu_per_gbit,
+        "us_per_playlist": run.us_per_playlist,
+        "floor": run.floor_per_gbit,
+        **run.load,
+    }
 
 
 def main() -> int:
@@ -217,35 +210,8 @@ def main() -> int:
     os.sched_setaffinity(0, {machine.LOAD_CORE})
     outputs = [each for each in args.output.split(",") if each != NGINX or nginx.is_there()]
     cases = [(output, int(count)) for output in outputs for count in args.players.split(",")]
-    runs: dict[tuple[str, int], list[Run]] = {case: [] for case in cases}
-    for number in range(args.rounds):
-        for case in cases:
-            run = measure(args, clip, *case)
-            runs[case].append(run)
-            print(
-                f"round {number + 1}: {run.output}, {run.players} players: "
-                f"{run.cpu_per_gbit:.4f} s/Gbit, {run.us_per_playlist:.0f} us a playlist, "
-                f"complete {run.load['complete']}/{run.load['readers']}",
-                flush=True,
-            )
-    print()
-    print(table(HEADS, [row(runs[case]) for case in cases]))
-    if any(run.other_share > NOISE for case in cases for run in runs[case]):
-        print("\nOther programs used the server's core.")
-    if args.json:
-        every = [
-            {
-                "output": run.output,
-                "cpu_per_gbit": run.cpu_per_gbit,
-                "us_per_playlist": run.us_per_playlist,
-                "floor": run.floor_per_gbit,
-                **run.load,
-            }
-            for case in cases
-            for run in runs[case]
-        ]
-        args.json.write_text(json.dumps(every, indent=1))
-    return 0 if all(run.is_right for case in cases for run in runs[case]) else 1
+    runs = rounds.measure_all(cases, args.rounds, lambda case: measure(args, clip, *case), say)
+    return rounds.report(runs, HEADS, row, figures, args.json)
 
 
 if __name__ == "__main__":
