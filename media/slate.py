@@ -134,10 +134,11 @@ class SlatePlayer:
         self.advance(now)
 
     def _join(self, lane: _Lane) -> None:
-        """Begin where the source's own units of this track end, which may be before the picture."""
-        lane.next = -int(FILL * lane.units.unit_den / lane.units.unit_num)
+        """Begin where the source's own units of this track end, before or behind the picture's."""
+        most = int(FILL * lane.units.unit_den / lane.units.unit_num)
+        lane.next = -most
         timeline = self._stream.timeline
-        while lane.next < 0 and timeline.is_behind(lane.track, lane.timestamp, self.started_at):
+        while lane.next < most and timeline.is_behind(lane.track, lane.timestamp, self.started_at):
             lane.next += 1
 
     def advance(self, now: float) -> None:

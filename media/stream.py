@@ -154,7 +154,7 @@ class Stream:
             self.gop = GopCache(self.options.gop, has_video=any(map(_is_video, published)))
             if self.is_open or self.state is State.LOST:
                 self.tracks = ()
-        self.timeline.begin(published, now)
+        self.timeline.begin(published, now, joins=slate_for is not None)
         self._run_at = now
         self.keyless = False
         self.key_at = None

@@ -13,7 +13,9 @@ stream time is the same instant on all tracks when pts / clock_rate is the same.
 - softly, when sender reports show that two tracks are apart: by at most SLEW of media time.
 
 A returning source is placed at the last DTS plus the wall time that has passed, all tracks by one
-offset. Nothing here ever goes backwards: DTS grow strictly within a track.
+offset. What joins, as a slate does, goes on where its first track ended, and leaves out of the
+others what would lie behind them (`is_behind`). Nothing here ever goes backwards: DTS grow strictly
+within a track.
 
 NTP is the stream's wall anchor plus media time; the anchor follows the system clock by at most
 ANCHOR_SLEW. The source's own wall clock only aligns tracks, unless it is trusted by configuration.
@@ -39,6 +41,7 @@ IMPLAUSIBLE_OFFSET = 10.0  # seconds between tracks; more is a broken clock, not
 ANCHOR_SLEW = 0.0005  # seconds a second
 TRANSIT_WINDOW = 10.0  # seconds of the windowed minimum
 ANCHOR_TOLERANCE = 10.0  # an RTP-Info farther than this from the first frame is rubbish
+JOINABLE = 1.0  # seconds that other tracks may be ahead of the one that a joining run goes on with
 NANOS = 1_000_000_000
 
 
@@ -62,6 +65,7 @@ class Timeline:
         self._epoch = 0  # how many corrections there were in this run
         self._end_ns = self._decoded_ns = 0  # greatest PTS of the runs before, and DTS of pictures
         self._lead_ns = 0  # by which the last picture of the run before was shown after its DTS
+        self._joins = False  # whether this run goes on where its first track ended
         self._last_ns: int | None = None  # greatest DTS given out, as stream time
         self._last_arrived = 0.0
         self._anchor_ntp: int | None = None  # NTP of stream time 0
@@ -74,9 +78,14 @@ class Timeline:
         """Unix time minus monotonic time, read again from time to time by the owner."""
         self.wall_offset = wall_offset
 
-    def begin(self, tracks: tuple[Track, ...], now: float) -> None:
-        """A run of a source starts. The tracks of a returning source may be the old ones."""
+    def begin(self, tracks: tuple[Track, ...], now: float, *, joins: bool = False) -> None:
+        """A run of a source starts. The tracks of a returning source may be the old ones.
+
+        One that `joins` begins with a unit of the track that is to go on without a hole, and asks
+        for all others which units `is_behind` tells to leave out.
+        """
         old = self._clocks
+        self._joins = joins
         self._lead_ns = 0
         for clock in old.values():
             if clock.placed:
@@ -213,6 +222,7 @@ class Timeline:
         decoded_ns = clock.dts * NANOS // clock.hz
         shown_ns = max((clock.top + clock.offset) * NANOS // clock.hz, decoded_ns)
         self._end_ns = max(self._end_ns, shown_ns)
+        clock.end_ns = shown_ns
         if clock.is_video:
             self._decoded_ns = max(self._decoded_ns, decoded_ns)
             self._lead_ns = max(self._lead_ns, shown_ns - decoded_ns)
@@ -226,7 +236,9 @@ class Timeline:
             else:
                 passed = max(0.0, start - self._last_arrived)
                 lead_in = max(c.decode.delay * NANOS // c.hz for c in self._clocks.values())
-                self._start_ns = max(self._end_ns, self._decoded_ns + lead_in)
+                is_near = self._joins and self._end_ns - clock.end_ns < JOINABLE * NANOS
+                end_ns = clock.end_ns if is_near else self._end_ns
+                self._start_ns = max(end_ns, self._decoded_ns + lead_in)
                 self._start_ns += int(passed * NANOS) + NANOS // clock.hz + 1
             self._rebase_anchors(clock, timestamp)
         clock.offset = self._first_offset(clock, timestamp, arrived)

@@ -20,6 +20,7 @@ class TrackClock:
         "arrived",
         "decode",
         "dts",
+        "end_ns",
         "epoch",
         "floor",
         "floor_next",
@@ -49,6 +50,7 @@ class TrackClock:
         self.reach = round(back * self.hz)  # ticks that a timestamp may lie below `top`
         self.ahead = 0  # greatest PTS - DTS
         self.dts = NO_TIME  # last DTS given out
+        self.end_ns = 0  # stream time of the last unit of the runs before; 0 for none
         self.arrived = 0.0
         self.floor = 0.0  # windowed minimum of arrival minus media time, seconds
         self.floor_next = 0.0

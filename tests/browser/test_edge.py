@@ -54,6 +54,57 @@ async ({ module, seconds, holes, delay }) => {
 """
 
 
+# Media with a hole from 5.0 to 5.1 s, and a browser that stands before it, or that crosses it with
+# its sound alone; twenty looks, each a tenth of a second after the last.
+CROSS = """
+async ({ module, crosses, isLed }) => {
+  const { LiveEdge } = await import(module);
+  let time = 4.6, isSought = false, pictures = 100;
+  const seeks = [];
+  const media = {
+    playbackRate: 1, paused: false, seeking: false, end: 5.3, readyState: 4,
+    get currentTime() { return time; },
+    set currentTime(value) { seeks.push(value); time = value; isSought = true; },
+    get buffered() {
+      const ranges = [[0, 5], [5.1, this.end]];
+      return { length: 2, start: (at) => ranges[at][0], end: (at) => ranges[at][1] };
+    },
+    getVideoPlaybackQuality: () => ({ totalVideoFrames: Math.round(pictures) }),
+  };
+  const edge = new LiveEdge(media, 0.25);
+  edge.step(0);
+  [time, isSought] = [4.6, false];
+  seeks.length = 0;
+  for (let step = 1; step <= 20; step += 1) {
+    media.end += 0.1;
+    media.readyState = !crosses && time + 0.1 > 5 && time < 5.1 ? 2 : 4;
+    if (media.readyState > 2) time += 0.1;
+    if (time < 5 || isSought || !isLed) pictures += 2.5;
+    edge.step(step / 10);
+  }
+  return { seeks, time };
+}
+"""
+
+
+@pytest.mark.parametrize("crosses", [False, True])
+@pytest.mark.parametrize("is_led", [False, True])
+async def test_a_picture_is_led_over_a_hole_in_its_buffer(
+    browser: Browser, rig: PlayerRig, crosses: bool, is_led: bool
+) -> None:
+    async with tab(browser, DESKTOP, "dark") as page:
+        await page.open(rig.url("nothing"))
+        module = rig.url(f"_/{rig.player.assets.digest}/edge.js")
+        settings = {"module": module, "crosses": crosses, "isLed": is_led}
+        result: dict[str, Any] = await page.page.evaluate(CROSS, settings)
+    if crosses and not is_led:  # a browser that shows pictures behind it is let alone
+        assert result["seeks"] == []
+    else:
+        assert len(result["seeks"]) == 1
+        assert 5.1 <= result["seeks"][0] < 5.5
+    assert result["time"] > 6
+
+
 async def simulate(
     browser: Browser, rig: PlayerRig, seconds: float, holes: list[list[float]]
 ) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from tests.support.slate_house import (
     BOTH,
     IDR,
     LARGER,
+    PACKET,
     PICTURE,
     SLATE_IDR,
     SLATE_SOUND,
@@ -54,6 +55,26 @@ def test_the_slate_begins_in_the_very_turn_in_which_the_source_is_lost() -> None
     pictures = house.log.of(Kind.VIDEO)[-200:]
     assert all(later.pts - earlier.pts == 3600 for earlier, later in itertools.pairwise(pictures))
     assert house.log.closed == ""
+    house.log.check()
+
+
+@pytest.mark.parametrize("late", [0.0, 0.1, 0.3])
+def test_no_track_has_a_hole_when_the_sources_sound_is_ahead_of_its_picture(late: float) -> None:
+    house = House()
+    house.publish(late=late)
+    house.run(2.0)
+    house.onair.set_loop(loop(*BOTH), house.now)
+    house.watch()
+    house.run(1.0)
+    lose(house)
+    house.run(3.0)
+    for kind, most in ((Kind.VIDEO, PICTURE), (Kind.AUDIO, PACKET)):
+        frames = house.log.of(kind)
+        steps = [b.pts - a.pts for a, b in itertools.pairwise(frames)]
+        assert min(steps) > 0 and max(steps) < 2 * most * frames[0].track.clock_rate, kind
+    ends = [house.log.of(kind)[-1] for kind in (Kind.VIDEO, Kind.AUDIO)]
+    times = [each.pts / each.track.clock_rate for each in ends]
+    assert abs(times[0] - times[1]) <= PICTURE
     house.log.check()
 
 

@@ -117,6 +117,7 @@ class Camera:
     base: int = 0  # of its timestamps
     tag: bytes = b""
     is_stalled: bool = False
+    late: float = 0.0  # seconds by which pictures come after the sound of the same instant
 
     def run(self, now: float) -> None:
         """Write what is due."""
@@ -124,7 +125,9 @@ class Camera:
             tracks = self.publisher.tracks
             video = next((t for t in tracks if t.kind is Kind.VIDEO), None)
             audio = next((t for t in tracks if t.kind is Kind.AUDIO), None)
-            picture_at = self.pictures * PICTURE if video is not None else 1e9
+            if self.late and not self.packets + self.pictures:
+                self.publisher.anchor(dict.fromkeys(tracks, self.base))
+            picture_at = self.pictures * PICTURE + self.late if video is not None else 1e9
             packet_at = self.packets * PACKET if audio is not None else 1e9
             at = min(picture_at, packet_at)
             if at > now - self.started:
@@ -196,7 +199,10 @@ class House:
         self.router.start(self.now)
 
     def publish(
-        self, *descriptions: TrackDescription, seat: int | None = None, **settings: int | bytes
+        self,
+        *descriptions: TrackDescription,
+        seat: int | None = None,
+        **settings: float | bytes,
     ) -> Camera:
         """Somebody publishes from now on."""
         publisher = self.router.publish(

@@ -7,6 +7,8 @@ const JUMP = 1.5; // seconds over the target that are skipped instead of caught 
 const CALM = 30; // seconds without a stall after which the target comes down again
 const LARGEST_TARGET = 3;
 const SETTLING = 1.5; // seconds after a jump in which a stall proves nothing
+const NEAR = 0.1; // seconds before a hole in which a picture that stands waits for it
+const CROSSING = 0.2; // seconds behind a hole within which the picture must have gone on
 
 /**
  * Steers a media element whose source appends a live stream. `step` is called some times a second.
@@ -22,6 +24,8 @@ export class LiveEdge {
     this.jumpedAt = 0;
     this.offset = null; // largest seen of (newest time in the buffer - clock)
     this.seenAt = 0;
+    this.place = 0; // in the media, at the last look
+    this.crossed = null; // when a hole was crossed, and the pictures shown until then
   }
 
   /** The newest time in the buffer; null without any. */
@@ -55,7 +59,7 @@ export class LiveEdge {
       this.jump(now);
       return;
     }
-    if (media.paused || media.seeking) return;
+    if (media.paused || media.seeking || this.leap(now)) return;
     const spare = this.ahead - this.target;
     if (media.currentTime < media.buffered.start(0) || spare > JUMP) {
       this.jump(now);
@@ -72,6 +76,34 @@ export class LiveEdge {
     }
   }
 
+  /**
+   * Lead the picture over a hole in the buffer, as a change of sources may leave one: browsers stand
+   * still before it, or play the sound on and show no picture behind it. Whether it had to be led.
+   */
+  leap(now) {
+    const { buffered: ranges, currentTime: at, readyState } = this.media;
+    const before = this.place;
+    this.place = at;
+    for (let index = 1; index < ranges.length; index += 1) {
+      const start = ranges.start(index);
+      if (at < start && at > ranges.end(index - 1) - NEAR && readyState < 3) {
+        this.go(start, now);
+        return true;
+      }
+      if (before < start && at >= start) this.crossed = { now, pictures: this.pictures };
+    }
+    if (this.crossed === null || now - this.crossed.now < CROSSING) return false;
+    const stands = this.pictures === this.crossed.pictures;
+    this.crossed = null;
+    if (stands) this.go(at, now); // its decoder begins anew
+    return stands;
+  }
+
+  /** Pictures shown so far. */
+  get pictures() {
+    return this.media.getVideoPlaybackQuality?.().totalVideoFrames;
+  }
+
   /** The buffer ran dry. */
   stalled(now) {
     this.calmSince = now;
@@ -85,9 +117,15 @@ export class LiveEdge {
     const ranges = this.media.buffered;
     if (!ranges.length) return;
     const last = ranges.length - 1;
-    this.jumpedAt = now;
     this.calmSince = now;
-    this.media.currentTime = Math.max(ranges.start(last), ranges.end(last) - this.target);
+    this.go(Math.max(ranges.start(last), ranges.end(last) - this.target), now);
+  }
+
+  go(place, now) {
+    this.jumpedAt = now;
+    this.crossed = null;
+    this.media.currentTime = place;
+    this.place = place;
     this.rate(1);
   }
 
