@@ -22,7 +22,7 @@ from config.quantities import DurationIn, SizeIn
 from config.rtsp import RtspListener, RtspRange, RtspSection
 from config.section import Section, nothing_is_empty
 from config.srt import SrtListener, SrtSection, SrtStreamSection
-from config.tls import Fingerprint
+from config.tls import Fingerprint, TlsSection
 from config.urls import SourceUrl
 
 AudioChoice = Literal["keep", "aac", "opus", "drop"]
@@ -43,6 +43,10 @@ class HttpListener(Section):
 
     address: ListenAddress = ListenAddress("", 8888)
     """Where it binds; an empty host is every address, IPv4 and IPv6."""
+    tls_address: ListenAddress | None = None
+    """Where HTTPS and secure WebSocket bind, mostly `:8443`; null: nowhere."""
+    tls: TlsSection = TlsSection()
+    """Certificate and key of HTTPS; without them FLUX makes a certificate of its own."""
     header_size: Annotated[int, SizeIn("1K", "1M")] = 16 << 10
     """Longest request head that is taken."""
     header_timeout: Annotated[float, DurationIn("100ms", "5m")] = 10.0
@@ -54,6 +58,10 @@ class ApiListener(Section):
 
     address: ListenAddress = ListenAddress("127.0.0.1", 9997)
     """Where it binds; off localhost only health and metrics are served without credentials."""
+    tls_address: ListenAddress | None = None
+    """Where it binds with TLS, mostly `:9998`; null: nowhere."""
+    tls: TlsSection = TlsSection()
+    """Certificate and key; without them FLUX makes a certificate of its own."""
 
 
 class ListenersSection(Section):

@@ -13,6 +13,7 @@ from flux.core.admission import Gate
 from flux.core.bus import Bus
 from flux.core.control import Control
 from flux.net.listener import listen_tcp
+from flux.net.tls import ServerTls
 from flux.security.access import Access
 
 SHUTDOWN_TIMEOUT = 0.5  # seconds that a request in progress may take to end
@@ -21,8 +22,6 @@ KEEPALIVE_TIMEOUT = 30.0
 
 class ApiServer:
     """Serves the API on one address. A Part: start it first and stop it last, it tells health."""
-
-    name = "api"
 
     def __init__(
         self,
@@ -33,9 +32,12 @@ class ApiServer:
         *,
         permit: Gate | None = None,
         is_free_on_localhost: bool = True,
+        tls: ServerTls | None = None,
     ) -> None:
         """`permit` is asked about every request; without one it is what the default access says."""
+        self.name = "api" if tls is None else "api-tls"
         self._address = address
+        self._tls = tls
         self._permit = permit or Access(AccessSection(), bus.emit)
         self._is_free = is_free_on_localhost and address.is_loopback
         self._api = Api(observed, control, bus)
@@ -78,7 +80,7 @@ class ApiServer:
                 return Connection(manager, loop=loop, keepalive_timeout=KEEPALIVE_TIMEOUT)
 
             self._server = await listen_tcp(
-                connection, self._address.host or None, self._address.port
+                connection, self._address.host or None, self._address.port, ssl=self._tls
             )
         except BaseException:
             await self.stop()

@@ -1,15 +1,15 @@
 """The server: its parts, wired."""
 
 import asyncio
-import os
 import secrets
 import time
 from collections.abc import Callable
 
 from config.addresses import ListenAddress
-from config.schema import Config
+from config.schema import Config, HttpListener
 from flux.api.server import ApiServer
 from flux.app.groups import declare_groups, group_settings
+from flux.app.listeners import HttpPart, Named, RtspPart, SrtPart, written
 from flux.app.options import (
     hls_options,
     limits_of,
@@ -20,7 +20,6 @@ from flux.app.options import (
 from flux.app.sources import make_forwards
 from flux.app.streams import StreamRegistry
 from flux.app.tls import TlsPart, server_tls
-from flux.base.errors import ConfigError, PeerError
 from flux.bridges.hls.bridge import HlsBridge
 from flux.bridges.http.feeds import FeedBridgeOptions
 from flux.bridges.http.server import HttpLimits, HttpServer, MediaHandler
@@ -44,6 +43,7 @@ from flux.core.lifecycle import Lifecycle
 from flux.core.limits import LimitsGate
 from flux.core.looplag import LoopLag, settle_garbage_collector
 from flux.core.part import Part
+from flux.net.tls import ServerTls
 from flux.net.turns import Turn, Turns
 from flux.security.access import Access
 from flux.telemetry.collect import Collector
@@ -143,101 +143,6 @@ class RouterPart:
             self._limits.tick(now)
 
 
-class HttpPart:
-    """The media listener."""
-
-    name = "http"
-
-    def __init__(self, server: HttpServer, host: str, port: int) -> None:
-        self._server = server
-        self._host = host
-        self._port = port
-        self.is_up = False
-        self.bound = ""
-
-    async def start(self) -> None:
-        """Bind; raises OSError if the address cannot be had."""
-        host, port = await self._server.start(self._host or None, self._port)
-        self.bound = _written(host, port)
-        self.is_up = True
-
-    async def stop(self) -> None:
-        """Let what is being sent go out."""
-        self.is_up = False
-        await self._server.stop()
-
-
-class RtspPart:
-    """The RTSP server."""
-
-    name = "rtsp"
-
-    def __init__(self, bridge: RtspBridge) -> None:
-        self.bridge = bridge
-        self.is_up = False
-
-    async def start(self) -> None:
-        """Bind; raises OSError or PeerError if an address cannot be had."""
-        await self.bridge.start()
-        self.is_up = True
-
-    async def stop(self) -> None:
-        """End every session."""
-        self.is_up = False
-        await self.bridge.stop()
-
-    @property
-    def bound(self) -> list[str]:
-        """Addresses of RTSP and RTSPS."""
-        return [_written(*address) for address in self.bridge.addresses]
-
-
-class SrtPart:
-    """The SRT server."""
-
-    name = "srt"
-
-    def __init__(self, bridge: SrtBridge) -> None:
-        self.bridge = bridge
-        self.is_up = False
-
-    async def start(self) -> None:
-        """Bind; raises OSError or PeerError if the address cannot be had."""
-        await self.bridge.start()
-        self.is_up = True
-
-    async def stop(self) -> None:
-        """End every session."""
-        self.is_up = False
-        await self.bridge.stop()
-
-
-class Named:
-    """A part whose listener is named by its key when the address cannot be had."""
-
-    def __init__(self, part: Part, key: str, address: ListenAddress) -> None:
-        self.name = part.name
-        self._part = part
-        self._key = key
-        self._address = address
-
-    async def start(self) -> None:
-        """Start the part; raises `ConfigError` instead of a bare OSError."""
-        try:
-            await self._part.start()
-        except OSError as error:
-            why = os.strerror(error.errno) if error.errno else str(error)
-            raise ConfigError(self._key, f"cannot listen on {self._address}: {why}") from error
-        except PeerError as error:
-            raise ConfigError(
-                self._key, f"cannot listen: {error.detail or error.reason}"
-            ) from error
-
-    async def stop(self) -> None:
-        """Stop the part."""
-        await self._part.stop()
-
-
 class Server:
     """All parts of one process, wired; `run` lives until it is told to stop."""
 
@@ -284,9 +189,7 @@ class Server:
         self.collector.hooks = hooks.status
         if hooks.gate is not None:
             self.admission.add(hooks.gate)
-        http = config.listeners.http.address
         self.http_server = self._make_http(config)
-        self._http = HttpPart(self.http_server, http.host, http.port)
         rtsp, srt = config.listeners.rtsp, config.listeners.srt
         tls = None
         if rtsp.enabled and rtsp.tls_address is not None:
@@ -294,22 +197,16 @@ class Server:
         options = rtsp_options(config, self.access.challenges)
         self._rtsp = RtspPart(RtspBridge(self.router, self.admission, self.bus.emit, options, tls))
         self._srt = self._make_srt(config, srt_sessions)
-        self._api = ApiServer(
-            config.listeners.api.address,
-            self.collector,
-            self.registry,
-            self.bus,
-            permit=self.admission.permit,
-            is_free_on_localhost=config.access.free_on_localhost,
-        )
+        self._http, http_parts = self._http_parts(config.listeners.http)
+        self._api, api_parts = self._api_parts(config)
         self._lifecycle = Lifecycle(
             # Stopped in reverse: readers and sources first, the API, which tells health, last.
             [
-                Named(self._api, "listeners.api.address", config.listeners.api.address),
+                *api_parts,
                 self._loop_lag,
                 hooks,
                 self.access,
-                Named(self._http, "listeners.http.address", http),
+                *http_parts,
                 *([TlsPart(tls)] if tls is not None else []),
                 *([Named(self._rtsp, "listeners.rtsp", rtsp.address)] if rtsp.enabled else []),
                 *([Named(self._srt, "listeners.srt", srt.address)] if srt.enabled else []),
@@ -325,6 +222,45 @@ class Server:
         """The SRT server; `sessions` are those of its sources and targets, too."""
         options = srt_options(config, self.registry.settings)
         return SrtPart(SrtBridge(self.router, self.admission, self.bus.emit, options, sessions))
+
+    def _http_parts(self, listener: HttpListener) -> tuple[list[HttpPart], list[Part]]:
+        """The addresses of the media listener, and all parts for them."""
+        http = HttpPart("http", self.http_server, listener.address)
+        if listener.tls_address is None:
+            return [http], [Named(http, "listeners.http.address", listener.address)]
+        tls = server_tls(listener.tls, "listeners.http.tls")
+        https = HttpPart("https", self.http_server, listener.tls_address, tls)
+        return [http, https], [
+            Named(http, "listeners.http.address", listener.address),
+            TlsPart(tls),
+            Named(https, "listeners.http.tls_address", listener.tls_address),
+        ]
+
+    def _api_parts(self, config: Config) -> tuple[list[ApiServer], list[Part]]:
+        """The addresses of the API, and all parts for them."""
+        listener = config.listeners.api
+
+        def serve(address: ListenAddress, tls: ServerTls | None = None) -> ApiServer:
+            return ApiServer(
+                address,
+                self.collector,
+                self.registry,
+                self.bus,
+                permit=self.admission.permit,
+                is_free_on_localhost=config.access.free_on_localhost,
+                tls=tls,
+            )
+
+        api = serve(listener.address)
+        if listener.tls_address is None:
+            return [api], [Named(api, "listeners.api.address", listener.address)]
+        tls = server_tls(listener.tls, "listeners.api.tls")
+        secure = serve(listener.tls_address, tls)
+        return [api, secure], [
+            Named(api, "listeners.api.address", listener.address),
+            TlsPart(tls),
+            Named(secure, "listeners.api.tls_address", listener.tls_address),
+        ]
 
     def _make_http(self, config: Config) -> HttpServer:
         """The media listener with everything that is served there."""
@@ -369,12 +305,12 @@ class Server:
     @property
     def http_address(self) -> str:
         """Where the media listener is bound."""
-        return self._http.bound
+        return self._http[0].bound
 
     @property
     def api_address(self) -> str:
         """Where the API is bound."""
-        return str(self._api.address)
+        return str(self._api[0].address)
 
     async def run(self, on_running: Callable[[], None]) -> None:
         """Start, serve, stop; raises what a part raised that could not start."""
@@ -391,22 +327,24 @@ class Server:
 
     def _listeners(self) -> tuple[ListenerSnapshot, ...]:
         return (
-            ListenerSnapshot(name="http", address=self._http.bound, is_up=self._http.is_up),
-            ListenerSnapshot(name="api", address=self.api_address, is_up=self._api.is_up),
+            *(
+                ListenerSnapshot(name=part.name, address=part.bound, is_up=part.is_up)
+                for part in self._http
+            ),
+            *(
+                ListenerSnapshot(name=part.name, address=str(part.address), is_up=part.is_up)
+                for part in self._api
+            ),
             *(
                 ListenerSnapshot(name=name, address=address, is_up=self._rtsp.is_up)
                 for name, address in zip(("rtsp", "rtsps"), self._rtsp.bound, strict=False)
             ),
             *(
-                [ListenerSnapshot(name="srt", address=_written(*srt), is_up=self._srt.is_up)]
+                [ListenerSnapshot(name="srt", address=written(*srt), is_up=self._srt.is_up)]
                 if (srt := self._srt.bridge.address)[1]
                 else []
             ),
         )
-
-
-def _written(host: str, port: int) -> str:
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def _token() -> str:

@@ -24,7 +24,7 @@ class FluxProcess:
     """FLUX on free ports with these streams.
 
     `streams` maps names to the settings of a stream as `config/flux.yaml` has them; `settings` are
-    further sections of the file, `rtsp` further keys of the RTSP listener.
+    further sections of the file, `rtsp`, `http` and `api` further keys of these listeners.
     """
 
     def __init__(
@@ -36,12 +36,14 @@ class FluxProcess:
         pulls: Mapping[str, str] | None = None,
         wrapper: Sequence[str] = (),
         rtsp: Mapping[str, object] | None = None,
+        http: Mapping[str, object] | None = None,
+        api: Mapping[str, object] | None = None,
     ) -> None:
         self.http_port, self.api_port, self.rtsp_port = (free_port() for _ in range(3))
         self.srt_port = free_port(socket.SOCK_DGRAM)
         listeners: dict[str, dict[str, object]] = {
-            "http": {"address": f"127.0.0.1:{self.http_port}"},
-            "api": {"address": f"127.0.0.1:{self.api_port}"},
+            "http": {"address": f"127.0.0.1:{self.http_port}", **(http or {})},
+            "api": {"address": f"127.0.0.1:{self.api_port}", **(api or {})},
             "rtsp": {
                 "address": f"127.0.0.1:{self.rtsp_port}",
                 "rtp_address": "127.0.0.1:0",

@@ -11,6 +11,7 @@ from typing import Protocol
 from flux.bridges.http.connection import HttpConnection
 from flux.bridges.http.request import Request
 from flux.net.listener import listen_tcp
+from flux.net.tls import ServerTls
 
 BACKLOG = 4096
 SWEEP_INTERVAL = 1.0
@@ -57,9 +58,16 @@ class HttpServer:
         self.responses: Counter[int] = Counter()  # by status
         self.sent_bytes = 0  # bodies of whole responses; streams count their own
 
-    async def start(self, host: str | None, port: int) -> tuple[str, int]:
-        """Listen; answers the address that was bound. Raises OSError if that fails."""
-        server = await listen_tcp(lambda: HttpConnection(self), host, port, backlog=BACKLOG)
+    async def start(
+        self, host: str | None, port: int, tls: ServerTls | None = None
+    ) -> tuple[str, int]:
+        """Listen, on as many addresses as one likes; answers what was bound.
+
+        Raises OSError if that fails.
+        """
+        server = await listen_tcp(
+            lambda: HttpConnection(self), host, port, backlog=BACKLOG, ssl=tls
+        )
         self._servers.append(server)
         if self._sweeper is None:
             self._sweep()
@@ -67,7 +75,9 @@ class HttpServer:
         return bound[0], bound[1]
 
     async def stop(self, timeout: float = 2.0) -> None:
-        """Accept no more; let what is being sent go out, then cut what is left."""
+        """Accept no more; let what is being sent go out, then cut what is left. Once is enough."""
+        if self._stopping:
+            return
         self._stopping = True
         if self._sweeper is not None:
             self._sweeper.cancel()
