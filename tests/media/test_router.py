@@ -11,19 +11,9 @@ from media.publisher import Publisher
 from media.router import Lease, Router
 from media.stream import State, Stream, StreamOptions
 from media.track import PCMA, Kind, TrackDescription
+from tests.support.scripted_source import ScriptedSource
 
 SOUND = (TrackDescription(Kind.AUDIO, PCMA, 8000, G711Parameters(sample_rate=8000, channels=1)),)
-
-
-class ScriptedSource:
-    def __init__(self) -> None:
-        self.calls: list[str] = []
-
-    def start(self) -> None:
-        self.calls.append("start")
-
-    def stop(self, reason: str) -> None:
-        self.calls.append(reason)
 
 
 class Rig:

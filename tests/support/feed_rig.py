@@ -16,21 +16,9 @@ from media.router import Router
 from media.stream import Stream, StreamOptions
 from media.track import Kind, TrackDescription
 from tests.support import clips
+from tests.support.scripted_source import ScriptedSource
 
 STREAM = "live/cam"
-
-
-class ScriptedSource:
-    """Starts when asked and does nothing by itself."""
-
-    def __init__(self) -> None:
-        self.calls: list[str] = []
-
-    def start(self) -> None:
-        self.calls.append("start")
-
-    def stop(self, reason: str) -> None:
-        self.calls.append(reason)
 
 
 class Response:

@@ -21,23 +21,11 @@ from media.router import Router
 from media.stream import Stream, StreamOptions
 from media.track import PCMA, Kind, Track, TrackDescription
 from tests.support import clips, flv_check, frames, hls_check, ts_check
+from tests.support.scripted_source import ScriptedSource
 
 BUNNY = clips.read(clips.BUNNY)
 TWICE = clips.looped(BUNNY, 2, 10_000)
 VIDEO_TAG = 9
-
-
-class ScriptedSource:
-    """Starts when asked and does nothing by itself."""
-
-    def __init__(self) -> None:
-        self.calls: list[str] = []
-
-    def start(self) -> None:
-        self.calls.append("start")
-
-    def stop(self, reason: str) -> None:
-        self.calls.append(reason)
 
 
 class Response:

@@ -23,24 +23,12 @@ from media.router import Router
 from media.stream import State, Stream, StreamOptions
 from media.track import TrackDescription
 from tests.support.group_stage import Feed
+from tests.support.scripted_source import ScriptedSource
 
 MAIN = Feed(size=(1280, 720), frame_bytes=2000, has_audio=True)
 SUB = Feed(size=(320, 180), gop=1.0, phase=0.6, has_audio=True)
 FEEDS = {"cam/main": MAIN, "cam/sub": SUB}
 GRACE = 4.0
-
-
-class ScriptedSource:
-    """Starts when asked and does nothing by itself."""
-
-    def __init__(self) -> None:
-        self.calls: list[str] = []
-
-    def start(self) -> None:
-        self.calls.append("start")
-
-    def stop(self, reason: str) -> None:
-        self.calls.append(reason)
 
 
 class Rig:

@@ -26,6 +26,7 @@ from media.router import Router
 from media.stream import StreamOptions
 from media.track import PCMA, Kind, TrackDescription
 from tests.support import clips, pictures
+from tests.support.scripted_source import ScriptedSource
 
 QUICK = ChildOptions(stop_timeout=0.5, first_delay=0.01, longest_delay=0.02)
 WALL = 1_800_000_000.0
@@ -39,17 +40,6 @@ def videos(clip: list[Frame]) -> list[Frame]:
 BUNNY = videos(clips.read(clips.BUNNY))
 HDR = videos(clips.read(clips.HDR))
 KEYS = [index for index, frame in enumerate(BUNNY) if frame.key]
-
-
-class ScriptedSource:
-    def __init__(self) -> None:
-        self.calls: list[str] = []
-
-    def start(self) -> None:
-        self.calls.append("start")
-
-    def stop(self, reason: str) -> None:
-        self.calls.append(reason)
 
 
 @dataclass
