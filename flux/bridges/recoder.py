@@ -9,12 +9,11 @@ not keep up loses frames, which is counted; one that fails is started again with
 import asyncio
 import time
 from collections.abc import Sequence
-from typing import cast
 
 import structlog
 
-from flux.base.errors import WireError
-from flux.core.children import REASON_CLOSED, Child, ChildOptions, Children, worker_command
+from flux.core.children import Child, ChildOptions, Children, worker_command
+from flux.core.worker_socket import WorkerSocket
 from media.announcement import announce
 from media.frame import Frame
 from media.parameters import Parameters
@@ -23,11 +22,10 @@ from media.stream import Stream
 from media.wire import (
     FLAG_DISCONTINUITY,
     FLAG_KEY,
-    Decoder,
     Dropped,
+    Message,
     WireFrame,
     serialize_frame,
-    serialize_hello,
     serialize_track,
     serialize_tracks,
 )
@@ -41,28 +39,26 @@ KEEP = 10.0  # seconds that it goes on without a user
 logger = structlog.get_logger()
 
 
-class _Run(asyncio.Protocol):
-    """One run of the worker: its socket."""
+class _Run(WorkerSocket):
+    """One run of the worker."""
 
     def __init__(self, maker: "Maker") -> None:
+        super().__init__(NAME)
         self._maker = maker
-        self._decoder = Decoder()
-        self._transport: asyncio.WriteTransport | None = None
         self._parameters: Parameters | None = None  # that it knows of the source
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """The process runs: tell it what is wanted."""
-        self._transport = cast(asyncio.WriteTransport, transport)  # uvloop's is no subclass
+        super().connection_made(transport)
         recoding = self._maker.recoding
         self._parameters = recoding.source.parameters
         tracks = announce(recoding.source, SOURCE), announce(recoding.track, TARGET)
-        self._transport.write(serialize_hello(NAME) + serialize_tracks(tracks))
+        self.send(serialize_tracks(tracks))
         self._maker.begin(self)
 
-    def send(self, frame: Frame) -> bool:
+    def take(self, frame: Frame) -> bool:
         """Give it a frame of the source; False if it has too many already."""
-        transport = self._transport
-        if transport is None or transport.get_write_buffer_size() > MOST_UNSENT:
+        if self.unsent_bytes > MOST_UNSENT:
             return False
         data = b""
         if frame.parameters is not self._parameters:
@@ -70,26 +66,18 @@ class _Run(asyncio.Protocol):
             data = serialize_track(announce(frame.track, SOURCE))
         flags = FLAG_KEY | (FLAG_DISCONTINUITY if frame.discontinuity else 0)
         data += serialize_frame(SOURCE, flags, frame.pts, frame.dts, frame.ntp, frame.payload)
-        transport.write(data)
-        return True
+        return self.send(data)
 
-    def data_received(self, data: bytes) -> None:
+    def heard(self, message: Message) -> None:
         """Take what it made."""
-        try:
-            self._decoder.receive_data(data)
-            while (message := self._decoder.next_message()) is not None:
-                if isinstance(message, WireFrame):
-                    self._maker.made(message)
-                elif isinstance(message, Dropped):
-                    self._maker.dropped(message.reason, message.count)
-        except WireError as error:
-            self._maker.fail(error.reason)
+        if isinstance(message, WireFrame):
+            self._maker.made(message)
+        elif isinstance(message, Dropped):
+            self._maker.dropped(message.reason, message.count)
 
-    def connection_lost(self, exc: Exception | None) -> None:
-        """Its end is closed."""
-        del exc
-        self._transport = None
-        self._maker.fail(REASON_CLOSED)
+    def over(self, reason: str) -> None:
+        """It cannot go on."""
+        self._maker.fail(reason)
 
 
 class Maker:
@@ -159,7 +147,7 @@ class Maker:
 
     def _take(self, frame: Frame) -> None:
         run = self._run
-        if run is not None and not run.send(frame):
+        if run is not None and not run.take(frame):
             self.stream.drops["recoder-slow"] += 1
 
     def _on_state(self, state: str, reason: str) -> None:

@@ -1,5 +1,6 @@
 """Gives streams their slates: has them made, keeps them fitting, and plays them.
 
+The worker is started when a source begins to come, since its imports take as long as a slate does.
 A slate is made when a stream becomes ready and again when what it is like changes (codec, size,
 rate, channels); until it is there the stream has the one before, or none. While a slate is played
 for somebody one timer of the loop publishes what is due of all that are.
@@ -28,6 +29,7 @@ from media.slate import SlateLoop
 from media.stream import Emit, State, Stream
 
 OFF = "off"
+COMING = frozenset({State.STARTING, State.WAITING})
 PACE = 0.02  # seconds between looks for what is due
 RETRY = 60.0  # seconds until a slate that could not be made is tried again
 
@@ -108,8 +110,12 @@ class SlateBridge:
         bus.subscribe(SourceSwitched, self._may_differ)
 
     def _state_changed(self, event: StreamStateChanged) -> None:
-        if event.after == State.READY and event.stream in self._desires:
+        if event.stream not in self._desires:
+            return
+        if event.after == State.READY:
             self._look(event.stream)
+        elif event.after in COMING and event.stream not in self._kept:
+            self._studio.prepare()
 
     def _may_differ(self, event: ParametersChanged | SourceSwitched) -> None:
         if event.stream in self._desires:

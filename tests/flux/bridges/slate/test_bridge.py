@@ -19,6 +19,7 @@ from media.slate import SlateLoop
 from media.stream import State, StreamOptions
 from media.track import AAC, H264, KLV, Kind, TrackDescription
 from tests.support.h264_sets import PPS, SPS
+from tests.support.scripted_source import ScriptedSource
 from tests.support.slate_house import ASC, BOTH, IDR
 
 QUICK = StudioOptions(
@@ -108,6 +109,27 @@ async def test_the_name_of_a_stream_that_is_not_there_waits(stage: Stage) -> Non
     assert stage.bridge.state("cam")[1] == "waiting"
     stage.publish("cam")
     await stage.until(lambda: stage.loop("cam"))
+
+
+async def test_the_worker_starts_with_the_source_and_not_for_a_slate_that_is_there(
+    stage: Stage,
+) -> None:
+    stage.router.declare("cam", StreamOptions(grace=0.0))
+    stage.router.set_source("cam", ScriptedSource())
+    stage.bridge.choose("cam", "builtin")
+    assert not stage.children.alive
+    stage.router.start(0.5)  # the source is on its way
+    await stage.until(lambda: stage.all_of(ChildStarted))
+    assert stage.bridge.state("cam")[1] == "waiting"
+    await stage.until(lambda: stage.all_of(ChildEnded))  # nothing was ordered
+    stage.publish("cam")
+    await stage.until(lambda: stage.loop("cam") and not stage.children.alive)
+    started = len(stage.all_of(ChildStarted))
+    publisher = stage.router.publisher("cam")
+    assert publisher is not None
+    publisher.finish("peer-gone", 2.0)
+    stage.publish("cam")
+    assert not stage.children.alive and len(stage.all_of(ChildStarted)) == started
 
 
 async def test_it_plays_in_the_loop_while_somebody_watches(stage: Stage) -> None:
