@@ -8,7 +8,9 @@ from av.codec.context import Flags
 from av.video.frame import PictureType
 from numpy.typing import NDArray
 
+from flux.workers.sound_codecs import sound_encoder
 from media.codecs.nal import split_annexb
+from media.track import AAC
 
 AAC_FRAME_SAMPLES = 1024
 
@@ -61,14 +63,7 @@ class AudioEncoder:
     """FFmpeg's AAC-LC encoder, both channels the same."""
 
     def __init__(self, sample_rate: int, bitrate: int) -> None:
-        context = av.AudioCodecContext.create("aac", "w")
-        context.sample_rate = sample_rate
-        context.format = "fltp"
-        context.layout = "stereo"
-        context.bit_rate = bitrate
-        context.time_base = Fraction(1, sample_rate)
-        context.flags |= Flags.global_header
-        context.open()
+        context = sound_encoder(AAC, ("aac", "fltp"), sample_rate, 2, bitrate)
         self._context = context
         self._sample_rate = sample_rate
         self.configuration = (context.extradata or b"",)  # AudioSpecificConfig

@@ -4,12 +4,15 @@ import ctypes
 import os
 import signal
 import socket
-from collections.abc import Mapping, Sequence
-from typing import Self
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from typing import Self, TypeVar
 
-from flux.base.errors import StateError
+from flux.base.errors import ConfigError, StateError, WireError
 from media.wire import (
     Announcement,
+    Decoder,
+    Message,
     serialize_bye,
     serialize_drop,
     serialize_frame,
@@ -19,6 +22,15 @@ from media.wire import (
 
 FD_VARIABLE = "FLUX_WORKER_FD"
 PR_SET_PDEATHSIG = 1  # prctl(2)
+READ_BYTES = 1 << 18
+
+
+class Refusal(Exception):
+    """What is asked for cannot be made; `reason` is a stable slug."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
 
 
 def die_with_parent() -> None:
@@ -61,9 +73,9 @@ class Link:
         """Send one frame."""
         self._socket.sendall(serialize_frame(track_id, flags, pts, dts, ntp, payload))
 
-    def drop(self, count: int, reason: str) -> None:
-        """Tell that frames were left out."""
-        self._socket.sendall(serialize_drop(None, count, reason))
+    def drop(self, count: int, reason: str, track_id: int | None = None) -> None:
+        """Tell that frames were left out; None is the whole stream."""
+        self._socket.sendall(serialize_drop(track_id, count, reason))
 
     def refuse(self, name: str, reason: str) -> None:
         """End without any frame."""
@@ -73,3 +85,43 @@ class Link:
     def close(self) -> None:
         """Close the socket without a word."""
         self._socket.close()
+
+
+class Desk(Link):
+    """A link whose worker does what the server asks; `heard` is the worker's to define."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        super().__init__(sock)
+        self._decoder = Decoder()
+
+    def heard(self, message: Message) -> None:
+        """Do what a message asks; raises `WireError` for what the server should not say."""
+        raise NotImplementedError
+
+    def serve(self) -> None:
+        """Work until the server closes its end. Raises `WireError` for what it should not say."""
+        while data := self._socket.recv(READ_BYTES):
+            self._decoder.receive_data(data)
+            while (message := self._decoder.next_message()) is not None:
+                self.heard(message)
+
+
+AnyLink = TypeVar("AnyLink", bound=Link)
+
+
+def run(name: str, kind: type[AnyLink], work: Callable[[AnyLink], None]) -> int:
+    """A worker's process, from its start to the end of its socket; the answer is its status."""
+    try:
+        link = kind.inherited()
+    except StateError as error:
+        sys.stderr.write(f"{error}\n")
+        return 2
+    die_with_parent()
+    try:
+        work(link)
+    except (ConfigError, WireError) as error:
+        sys.stderr.write(f"{name}: {error}\n")
+        return 2
+    except OSError:  # the server has closed its end, or is gone
+        link.close()
+    return 0

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flux.workers.blocks import BLACK, WHITE, BlockRow
+from flux.workers.letters import ADVANCE, HEIGHT, dots_of
 
 Plane = NDArray[np.uint8]
 
@@ -21,29 +22,6 @@ GROUND = 40  # luma of what is not drawn on
 NEUTRAL = 128
 LINE = 16  # characters of the longest line of text
 SLIDE_SECONDS = 4  # there and back
-
-# 5 x 7 dots, a row in each number.
-GLYPHS = {
-    "0": (14, 17, 19, 21, 25, 17, 14),
-    "1": (4, 12, 4, 4, 4, 4, 14),
-    "2": (14, 17, 1, 2, 4, 8, 31),
-    "3": (31, 2, 4, 2, 1, 17, 14),
-    "4": (2, 6, 10, 18, 31, 2, 2),
-    "5": (31, 16, 30, 1, 1, 17, 14),
-    "6": (6, 8, 16, 30, 17, 17, 14),
-    "7": (31, 1, 2, 4, 8, 8, 8),
-    "8": (14, 17, 17, 14, 17, 17, 14),
-    "9": (14, 17, 17, 15, 1, 2, 12),
-    ":": (0, 4, 4, 0, 4, 4, 0),
-    ".": (0, 0, 0, 0, 0, 4, 4),
-    " ": (0, 0, 0, 0, 0, 0, 0),
-    "F": (31, 16, 16, 30, 16, 16, 16),
-    "L": (16, 16, 16, 16, 16, 16, 31),
-    "U": (17, 17, 17, 17, 17, 17, 14),
-    "X": (17, 17, 10, 4, 10, 17, 17),
-    "T": (31, 4, 4, 4, 4, 4, 4),
-    "C": (14, 17, 16, 16, 16, 17, 14),
-}
 
 
 def _yuv(red: float, green: float, blue: float) -> tuple[int, int, int]:
@@ -63,19 +41,19 @@ class Text:
         self._luma = luma
         self._x = x
         self._y = y
-        self._step = 6 * scale
+        self._step = ADVANCE * scale
         self._written = ""
-        self._tiles: dict[str, Plane] = {}
-        for character, rows in GLYPHS.items():
-            dots = np.array([[row >> bit & 1 for bit in range(5, -1, -1)] for row in rows])
-            tile = np.where(dots == 1, WHITE, GROUND).astype(np.uint8)
-            self._tiles[character] = tile.repeat(scale, 0).repeat(scale, 1)
+        self._scale = scale
+        self._tiles: dict[str, Plane] = {}  # the letters that were drawn
 
     def write(self, text: str) -> None:
-        """Draw the line; every character must have a glyph."""
-        for place, character in enumerate(text):
-            if self._written[place : place + 1] != character:
-                tile = self._tiles[character]
+        """Draw the line."""
+        for place, letter in enumerate(text):
+            if self._written[place : place + 1] != letter:
+                tile = self._tiles.get(letter)
+                if tile is None:
+                    tile = np.where(dots_of(letter, self._scale), WHITE, GROUND).astype(np.uint8)
+                    self._tiles[letter] = tile
                 x = self._x + place * self._step
                 height, width = tile.shape
                 self._luma[self._y : self._y + height, x : x + width] = tile
@@ -106,9 +84,9 @@ class Picture:
         self._dial: Plane = self._luma[low + margin : low + margin + side, x : x + side]
         self._dials = _dials(side, rate)
         x = width * 43 // 100
-        scale = max(min(height // 120, (width - x) // (LINE * 6)), 1)
+        scale = max(min(height // 120, (width - x) // (LINE * ADVANCE)), 1)
         self._clock = Text(self._luma, x, low + margin, scale)
-        self._number = Text(self._luma, x, low + margin + side - 7 * scale, scale)
+        self._number = Text(self._luma, x, low + margin + side - HEIGHT * scale, scale)
 
     def _draw_bars(self, chroma: Plane, top: int, bottom: int) -> None:
         width = self._luma.shape[1]

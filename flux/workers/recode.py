@@ -18,7 +18,7 @@ unit.
 
 import socket
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -27,32 +27,28 @@ from av.audio.codeccontext import AudioCodecContext
 from av.audio.fifo import AudioFifo
 from av.audio.frame import AudioFrame
 from av.audio.resampler import AudioResampler
-from av.codec.context import Flags
 from av.error import FFmpegError
 
-from flux.base.errors import StateError, WireError
+from flux.base.errors import WireError
 from flux.base.units import NTP_SECOND
-from flux.workers.link import Link, die_with_parent
+from flux.workers.link import Desk, run
+from flux.workers.sound_codecs import LAYOUTS, OPUS_FRAME_MS, sound_encoder
 from media.codecs.adpcm import G722_SAMPLE_RATE
 from media.track import AAC, AC3, EAC3, G722, L16, MP3, OPUS, PCMA, PCMU
 from media.wire import (
     FLAG_DISCONTINUITY,
     FLAG_KEY,
     Announcement,
-    Decoder,
+    Message,
     TrackChanged,
     Tracks,
     WireFrame,
-    serialize_drop,
 )
 
 NAME = "recode"
 SOURCE, TARGET = 0, 1  # track ids
 SLACK = Fraction(15, 1000)  # seconds
 FILLED = Fraction(1, 2)  # seconds
-READ_BYTES = 1 << 18
-BITRATES = {AAC: 64_000, OPUS: 48_000}  # bits a second of each channel
-OPUS_FRAME_MS = 20
 
 # quirk: FFmpeg's G.726 decoder needs AVCodecContext.bits_per_coded_sample, which PyAV cannot set.
 DECODERS = {
@@ -61,7 +57,7 @@ DECODERS = {
 }  # fmt: skip
 WITHOUT_HEADERS = (PCMA, PCMU, L16, G722)
 ENCODERS = {AAC: ("aac", "fltp"), OPUS: ("libopus", "s16")}
-LAYOUTS = {1: "mono", 2: "stereo"}
+CHANNELS = (1, 2)  # of a target, and of a source that says nothing of itself
 
 UNDECODABLE = "recode-undecodable"
 
@@ -86,7 +82,7 @@ class SoundDecoder:
         context = av.CodecContext.create(name, "r")
         assert isinstance(context, AudioCodecContext)
         if source.codec in WITHOUT_HEADERS:
-            if source.channels not in LAYOUTS:
+            if source.channels not in CHANNELS:
                 raise WireError("recode-parameters", f"{source.channels} channels")
             context.sample_rate = G722_SAMPLE_RATE if source.codec == G722 else source.clock_rate
             context.layout = LAYOUTS[source.channels]
@@ -122,18 +118,7 @@ class SoundEncoder:
     """One row of samples in, units out."""
 
     def __init__(self, codec: str, rate: int, channels: int) -> None:
-        name, form = ENCODERS[codec]
-        context = av.CodecContext.create(name, "w")
-        assert isinstance(context, AudioCodecContext)
-        context.sample_rate = rate
-        context.format = form
-        context.layout = LAYOUTS[channels]
-        context.bit_rate = BITRATES[codec] * channels
-        context.time_base = Fraction(1, rate)
-        context.flags |= Flags.global_header
-        if codec == OPUS:
-            context.options = {"application": "audio", "frame_duration": str(OPUS_FRAME_MS)}
-        context.open()
+        context = sound_encoder(codec, ENCODERS[codec], rate, channels)
         self._context = context
         self._rate = rate
         self._fifo = AudioFifo()
@@ -160,7 +145,7 @@ class Recoder:
 
     def __init__(self, source: Announcement, target: Announcement) -> None:
         """Raises `WireError` for codecs that are not known."""
-        if target.codec not in ENCODERS or target.channels not in LAYOUTS:
+        if target.codec not in ENCODERS or target.channels not in CHANNELS:
             raise WireError("recode-target", f"{target.codec} of {target.channels} channels")
         self._target = target
         self._rate = target.clock_rate
@@ -213,26 +198,22 @@ class Recoder:
         return self._encoder
 
 
-class Desk(Link):
+class RecodeDesk(Desk):
     """Takes the source's units and gives the target's; ends with its socket."""
 
     def __init__(self, sock: socket.socket) -> None:
         super().__init__(sock)
-        self._decoder = Decoder()
         self._recoder: Recoder | None = None
 
-    def serve(self) -> None:
-        """Work until the server closes its end. Raises `WireError` for what it should not say."""
-        while data := self._socket.recv(READ_BYTES):
-            self._decoder.receive_data(data)
-            while (message := self._decoder.next_message()) is not None:
-                if isinstance(message, WireFrame):
-                    self._recode(message)
-                elif isinstance(message, Tracks):
-                    self._begin(message)
-                elif isinstance(message, TrackChanged) and self._recoder is not None:
-                    self._source = message.track
-                    self._recoder.change(message.track)
+    def heard(self, message: Message) -> None:
+        """Take a unit, or what the units are like."""
+        if isinstance(message, WireFrame):
+            self._recode(message)
+        elif isinstance(message, Tracks):
+            self._begin(message)
+        elif isinstance(message, TrackChanged) and self._recoder is not None:
+            self._source = message.track
+            self._recoder.change(message.track)
 
     def _begin(self, tracks: Tracks) -> None:
         by_id = {track.id: track for track in tracks.tracks}
@@ -254,27 +235,13 @@ class Desk(Link):
                 flags = FLAG_KEY | (FLAG_DISCONTINUITY if unit.is_new else 0)
                 self.frame(TARGET, flags, unit.pts, unit.pts, ntp, (unit.data,))
         except WireError as error:
-            self._socket.sendall(serialize_drop(TARGET, 1, error.reason))
+            self.drop(1, error.reason, TARGET)
 
 
-def main(arguments: Sequence[str] = ()) -> int:
-    """The worker's process, from its start to the end of its socket."""
-    del arguments
-    try:
-        desk = Desk.inherited()
-    except StateError as error:
-        sys.stderr.write(f"{error}\n")
-        return 2
-    die_with_parent()
+def main() -> int:
+    """The worker's process."""
     av.logging.set_level(av.logging.PANIC)  # broken units are counted, not logged
-    try:
-        desk.serve()
-    except WireError as error:
-        sys.stderr.write(f"recode: {error}\n")
-        return 2
-    except OSError:  # the server has closed its end, or is gone
-        desk.close()
-    return 0
+    return run(NAME, RecodeDesk, RecodeDesk.serve)
 
 
 if __name__ == "__main__":

@@ -13,7 +13,6 @@ Both directions speak the wire form of `media/wire.py`:
 """
 
 import json
-import socket
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -26,9 +25,9 @@ import av
 from av.error import FFmpegError
 from av.video.frame import VideoFrame
 
-from flux.base.errors import StateError, WireError
+from flux.base.errors import WireError
 from flux.workers import slate_file
-from flux.workers.link import Link, die_with_parent
+from flux.workers.link import Desk, run
 from flux.workers.slate_codecs import (
     AudioFormat,
     Encoded,
@@ -42,9 +41,8 @@ from media.track import Kind
 from media.wire import (
     FLAG_KEY,
     Announcement,
-    Decoder,
+    Message,
     Tracks,
-    serialize_drop,
     serialize_tracks,
 )
 
@@ -53,7 +51,6 @@ ORDER, VIDEO, AUDIO = 0, 1, 2  # track ids
 CLOCK_HZ = 90_000
 BUILTIN = "builtin"
 MAX_LOOP_BYTES = 32 << 20
-READ_BYTES = 1 << 16
 MAX_SIDE = 8192
 CONTROL = Announcement(ORDER, Kind.DATA, NAME, CLOCK_HZ)
 
@@ -133,21 +130,18 @@ def _builtin(form: VideoFormat, name: str) -> Iterator[VideoFrame]:
         yield VideoFrame.from_ndarray(picture.draw(index / count), format="yuv420p")
 
 
-class Desk(Link):
+class SlateDesk(Desk):
     """Takes orders and delivers; `OSError` or the end of the socket ends the worker."""
-
-    def __init__(self, sock: socket.socket) -> None:
-        super().__init__(sock)
-        self._decoder = Decoder()
 
     def serve(self) -> None:
         """Answer until the server closes its end. Raises `WireError` for what is no request."""
         self.open(NAME, [CONTROL])
-        while data := self._socket.recv(READ_BYTES):
-            self._decoder.receive_data(data)
-            while (message := self._decoder.next_message()) is not None:
-                if isinstance(message, Tracks):
-                    self._answer(message)
+        super().serve()
+
+    def heard(self, message: Message) -> None:
+        """Take an order."""
+        if isinstance(message, Tracks):
+            self._answer(message)
 
     def _answer(self, request: Tracks) -> None:
         control = next((track for track in request.tracks if track.id == ORDER), None)
@@ -157,10 +151,10 @@ class Desk(Link):
         try:
             slate = make(order)
         except NoSlate as refusal:
-            self._socket.sendall(serialize_drop(ORDER, 1, refusal.reason))
+            self.drop(1, refusal.reason, ORDER)
         except (FFmpegError, MemoryError, ValueError) as error:
             sys.stderr.write(f"slate of {order.name}: {error}\n")
-            self._socket.sendall(serialize_drop(ORDER, 1, "slate-encoder"))
+            self.drop(1, "slate-encoder", ORDER)
         else:
             self._deliver(order, slate)
 
@@ -194,22 +188,9 @@ class Desk(Link):
 
 
 def main() -> int:
-    """The worker's process, from its start to the end of its socket."""
-    try:
-        desk = Desk.inherited()
-    except StateError as error:
-        sys.stderr.write(f"{error}\n")
-        return 2
-    die_with_parent()
+    """The worker's process."""
     av.logging.set_level(av.logging.PANIC)
-    try:
-        desk.serve()
-    except WireError as error:
-        sys.stderr.write(f"slate: {error}\n")
-        return 2
-    except OSError:  # the server has closed its end, or is gone
-        desk.close()
-    return 0
+    return run(NAME, SlateDesk, SlateDesk.serve)
 
 
 if __name__ == "__main__":

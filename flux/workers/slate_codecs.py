@@ -18,6 +18,8 @@ from av.video.codeccontext import VideoCodecContext
 from av.video.frame import PictureType, VideoFrame
 from numpy.typing import NDArray
 
+from flux.workers.link import Refusal
+from flux.workers.sound_codecs import LAYOUTS, OPUS_FRAME_MS, sound_encoder
 from media.codecs.nal import split_annexb
 from media.codecs.obu import obu_type, split_obus
 from media.track import (
@@ -45,7 +47,6 @@ Unit = tuple[bytes, ...]
 MAX_VIDEO_BPS = 4_000_000
 OPUS_HZ = 48_000
 PACKET = Fraction(1, 50)  # seconds of sound in a packet, where the codec leaves it open
-LAYOUTS = {1: "mono", 2: "stereo", 3: "3.0", 4: "4.0", 5: "5.0", 6: "5.1", 8: "7.1"}
 HD_HEIGHT = 720
 
 TEMPORAL_DELIMITER, SEQUENCE_HEADER, TILE_LIST, PADDING = 2, 1, 8, 15  # OBU types, AV1 section 6.2
@@ -55,12 +56,8 @@ H264_SETS, H264_ASIDE = frozenset({7, 8}), frozenset({7, 8, 9, 12})
 H265_SETS, H265_ASIDE = frozenset({32, 33, 34}), frozenset({32, 33, 34, 35, 38})
 
 
-class NoSlate(Exception):
-    """There can be no slate; `reason` is a stable slug."""
-
-    def __init__(self, reason: str) -> None:
-        super().__init__(reason)
-        self.reason = reason
+class NoSlate(Refusal):
+    """There can be no slate."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +89,9 @@ class AudioFormat:
     @property
     def packet(self) -> int:
         """Samples of one packet."""
-        fixed = {AAC: 1024, OPUS: OPUS_HZ // 50, AC3: 1536, EAC3: 1536}.get(self.codec, 0)
+        fixed = {AAC: 1024, OPUS: OPUS_HZ * OPUS_FRAME_MS // 1000, AC3: 1536, EAC3: 1536}.get(
+            self.codec, 0
+        )
         if self.codec == MP3:
             fixed = 576 if self.variant != 2 and self.sample_rate < 32_000 else 1152
         return fixed or int(self.sample_rate * PACKET)
@@ -260,7 +259,6 @@ AUDIO: dict[str, tuple[str, str]] = {  # encoder, format of its samples
     G726: ("g726le", "s16"),
     L16: ("pcm_s16be", "s16"),
 }
-BITRATES = {AAC: 64_000, OPUS: 48_000, MP3: 64_000, AC3: 96_000, EAC3: 96_000}  # of one channel
 FEWEST = 8  # packets: a repetition of silence is short
 
 
@@ -295,38 +293,28 @@ def encode_sound(form: AudioFormat, seconds: float, sound: Samples | None) -> En
     return Encoded((context.extradata or b"",), tuple(units[:count]), tuple(range(count)))
 
 
-def _audio_context(form: AudioFormat) -> AudioCodecContext:
-    name, sample_format = AUDIO[form.codec]
+def _coder(form: AudioFormat) -> tuple[str, str]:
+    """FFmpeg's name of the encoder, and the format of the samples that it takes."""
     if form.codec == MP3 and form.variant == 2:
-        name, sample_format = "mp2", "s16"
+        return "mp2", "s16"
+    name, samples = AUDIO[form.codec]
     if form.codec == G726 and form.variant < 0:
         name = "g726"
+    return name, samples
+
+
+def _audio_context(form: AudioFormat) -> AudioCodecContext:
+    bits = abs(form.variant or 4) if form.codec == G726 else 0
+    options = {"code_size": str(bits)} if bits else {}
+    rate = form.sample_rate
     try:
-        context = av.CodecContext.create(name, "w")
-        assert isinstance(context, AudioCodecContext)
-        context.sample_rate = form.sample_rate
-        context.format = sample_format
-        context.layout = LAYOUTS[form.channels]
-        context.time_base = Fraction(1, form.sample_rate)
-        if form.codec in BITRATES:
-            context.bit_rate = BITRATES[form.codec] * form.channels
-        if form.codec == G726:
-            context.bit_rate = abs(form.variant or 4) * form.sample_rate
-            context.options = {"code_size": str(abs(form.variant or 4))}
-        if form.codec == AAC:
-            context.flags |= Flags.global_header
-        if form.codec == OPUS:
-            context.options = {"frame_duration": "20", "application": "audio"}
-        context.open()
+        return sound_encoder(form.codec, _coder(form), rate, form.channels, bits * rate, options)
     except (ValueError, FFmpegError):
         raise NoSlate("slate-encoder") from None
-    return context
 
 
 def _audio_frame(form: AudioFormat, samples: Samples, at: int) -> av.AudioFrame:
-    _, sample_format = AUDIO[form.codec]
-    if form.codec == MP3 and form.variant == 2:
-        sample_format = "s16"
+    _, sample_format = _coder(form)
     data: NDArray[np.float32] | NDArray[np.int16]
     if sample_format == "fltp":
         data = np.ascontiguousarray(samples)

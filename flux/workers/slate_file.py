@@ -10,7 +10,8 @@ from av.error import FFmpegError
 from av.video.frame import VideoFrame
 from numpy.typing import NDArray
 
-from flux.workers.slate_codecs import LAYOUTS, AudioFormat, NoSlate, Samples, VideoFormat
+from flux.workers.slate_codecs import AudioFormat, NoSlate, Samples, VideoFormat
+from flux.workers.sound_codecs import LAYOUTS
 
 MAX_SECONDS = 60  # of a file that are taken
 BLACK, NEUTRAL = 16, 128

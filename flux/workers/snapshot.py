@@ -27,10 +27,10 @@ from av.video.codeccontext import VideoCodecContext
 from av.video.frame import VideoFrame
 from av.video.reformatter import ColorRange, Colorspace, Interpolation
 
-from flux.base.errors import StateError, WireError
-from flux.workers.link import Link, die_with_parent
+from flux.base.errors import WireError
+from flux.workers.link import Desk, Refusal, run
 from media.track import H264, H265, Kind
-from media.wire import FLAG_KEY, Announcement, Decoder, Tracks, WireFrame, serialize_drop
+from media.wire import FLAG_KEY, Announcement, Message, Tracks, WireFrame
 
 NAME = "snapshot"
 PICTURE, JPEG_TRACK = 0, 1  # track ids
@@ -41,7 +41,6 @@ START_CODE = b"\0\0\0\1"
 MAX_PIXELS = 8192 * 8192
 SMALLEST = 16  # pixels of a side
 QUALITY = 3  # quantiser of the encoder: 2 is best, 31 worst
-READ_BYTES = 1 << 18
 
 NO_PICTURE = "snapshot-no-picture"
 DAMAGED = "snapshot-damaged"
@@ -55,12 +54,8 @@ KNOWN_COLOURS = frozenset({1, 4, 5, 6, 7, 9})
 HD_HEIGHT = 720
 
 
-class NoPicture(Exception):
-    """A key frame that gives no picture; `reason` is a stable slug."""
-
-    def __init__(self, reason: str) -> None:
-        super().__init__(reason)
-        self.reason = reason
+class NoPicture(Refusal):
+    """A key frame that gives no picture."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,24 +129,24 @@ def colours_of(frame: VideoFrame) -> int:
     return int(Colorspace.ITU709 if frame.height >= HD_HEIGHT else Colorspace.ITU601)
 
 
-class Desk(Link):
+class SnapshotDesk(Desk):
     """Takes requests and gives answers; `OSError` or the end of the socket ends the worker."""
 
     def __init__(self, sock: socket.socket) -> None:
         super().__init__(sock)
-        self._decoder = Decoder()
         self._tracks: dict[int, Announcement] = {}
 
     def serve(self) -> None:
         """Answer until the server closes its end. Raises `WireError` for what is no request."""
         self.open(NAME, [Announcement(JPEG_TRACK, Kind.VIDEO, JPEG, CLOCK_HZ)])
-        while data := self._socket.recv(READ_BYTES):
-            self._decoder.receive_data(data)
-            while (message := self._decoder.next_message()) is not None:
-                if isinstance(message, Tracks):
-                    self._tracks = {track.id: track for track in message.tracks}
-                elif isinstance(message, WireFrame):
-                    self._answer(message)
+        super().serve()
+
+    def heard(self, message: Message) -> None:
+        """Take one half of a request."""
+        if isinstance(message, Tracks):
+            self._tracks = {track.id: track for track in message.tracks}
+        elif isinstance(message, WireFrame):
+            self._answer(message)
 
     def _answer(self, request: WireFrame) -> None:
         source, target = self._tracks.get(PICTURE), self._tracks.get(JPEG_TRACK)
@@ -161,7 +156,7 @@ class Desk(Link):
             picture = decode(source.codec, source.configuration, request.payload)
             jpeg = encode(picture, width_of(target))
         except NoPicture as refusal:
-            self._socket.sendall(serialize_drop(JPEG_TRACK, 1, refusal.reason))
+            self.drop(1, refusal.reason, JPEG_TRACK)
         else:
             number = request.pts
             self.frame(JPEG_TRACK, FLAG_KEY, number, number, request.ntp, (jpeg,))
@@ -176,22 +171,9 @@ def width_of(target: Announcement) -> int:
 
 
 def main() -> int:
-    """The worker's process, from its start to the end of its socket."""
-    try:
-        desk = Desk.inherited()
-    except StateError as error:
-        sys.stderr.write(f"{error}\n")
-        return 2
-    die_with_parent()
+    """The worker's process."""
     av.logging.set_level(av.logging.PANIC)  # broken pictures are answered, not logged
-    try:
-        desk.serve()
-    except WireError as error:
-        sys.stderr.write(f"snapshot: {error}\n")
-        return 2
-    except OSError:  # the server has closed its end, or is gone
-        desk.close()
-    return 0
+    return run(NAME, SnapshotDesk, SnapshotDesk.serve)
 
 
 if __name__ == "__main__":

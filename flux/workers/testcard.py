@@ -11,17 +11,18 @@ from dataclasses import dataclass
 from typing import Self
 from urllib.parse import parse_qsl
 
-from flux.base.errors import ConfigError, StateError
+from flux.base.errors import ConfigError
 from flux.base.units import NTP_SECOND, NTP_UNIX_OFFSET
 from flux.workers.encoders import AAC_FRAME_SAMPLES, AudioEncoder, VideoEncoder
-from flux.workers.link import Link, die_with_parent
+from flux.workers.link import Link, run
 from flux.workers.pacer import Beat, Pacer
 from flux.workers.picture import Picture
 from flux.workers.sound import SAMPLE_RATE, Sound
 from media.track import AAC, H264, Kind
 from media.wire import FLAG_DISCONTINUITY, FLAG_KEY, Announcement, WireFrame
 
-SCHEME = "testcard:"
+NAME = "testcard"
+SCHEME = f"{NAME}:"
 VIDEO_HZ = 90_000
 GOP_SECONDS = 2
 FLASH_MS = 80
@@ -140,9 +141,18 @@ def _ntp(tick: int, rate: int) -> int:
     return (NTP_UNIX_OFFSET * rate + tick) * NTP_SECOND // rate
 
 
-def run(card: TestCard, link: Link, pacer: Pacer) -> None:
-    """Publish until the server closes the socket, which raises `OSError`."""
-    link.open("testcard", card.tracks)
+def publish(link: Link, url: str) -> None:
+    """Publish until the server closes the socket, which raises `OSError`.
+
+    Raises `ConfigError` for a URL that is none, and tells the server.
+    """
+    try:
+        options = TestCardOptions.parse(url)
+    except ConfigError:
+        link.refuse(NAME, "testcard-options")
+        raise
+    card, pacer = TestCard(options), Pacer(options.rate)
+    link.open(NAME, card.tracks)
     while True:
         beat = pacer.next()
         if beat.skipped:
@@ -152,24 +162,9 @@ def run(card: TestCard, link: Link, pacer: Pacer) -> None:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """The worker's process, from its start to the end of its socket."""
-    try:
-        link = Link.inherited()
-    except StateError as error:
-        sys.stderr.write(f"{error}\n")
-        return 2
-    die_with_parent()
-    try:
-        options = TestCardOptions.parse(arguments[0] if arguments else SCHEME)
-    except ConfigError as error:
-        sys.stderr.write(f"test card: {error}\n")
-        link.refuse("testcard", "testcard-options")
-        return 2
-    try:
-        run(TestCard(options), link, Pacer(options.rate))
-    except OSError:  # the server has closed its end, or is gone
-        link.close()
-    return 0
+    """The worker's process."""
+    url = arguments[0] if arguments else SCHEME
+    return run(NAME, Link, lambda link: publish(link, url))
 
 
 if __name__ == "__main__":

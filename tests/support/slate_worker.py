@@ -5,7 +5,7 @@ import threading
 from dataclasses import dataclass, field
 
 from flux.bridges.slate.order import ORDER, Wish, loop_of
-from flux.workers.slate import Desk
+from flux.workers.slate import SlateDesk
 from media.slate import SlateLoop
 from media.stream import Stream
 from media.track import Kind
@@ -34,7 +34,7 @@ def ask(wish: Wish) -> Answer:
     """One order, answered by a worker of its own."""
     ours, theirs = socket.socketpair()
     ours.settimeout(30)
-    thread = threading.Thread(target=Desk(theirs).serve, daemon=True)
+    thread = threading.Thread(target=SlateDesk(theirs).serve, daemon=True)
     thread.start()
     control = Announcement(ORDER, Kind.DATA, "slate", 90_000, configuration=(wish.serialize(7),))
     ours.sendall(serialize_hello("slate") + serialize_tracks((control,)))
