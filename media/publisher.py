@@ -1,12 +1,13 @@
 """The handle that a source writes through, for one run from its first track to its end."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from typing import Protocol
 
 from media.frame import NO_TIME
 from media.link import LinkFigures
 from media.standby import Standby
 from media.stream import Stream
-from media.track import Track
+from media.track import Track, TrackDescription
 
 
 class Publisher:
@@ -134,3 +135,12 @@ class Publisher:
         if self.standby is not None:
             for unit in self.standby.write(track, timestamp, payload, arrived, dts):
                 self.write(*unit)
+
+
+class Publishing(Protocol):
+    """What a source needs of the router."""
+
+    def publish(
+        self, name: str, descriptions: Sequence[TrackDescription], *, now: float, origin: str
+    ) -> Publisher:
+        """Begin a run; raises `PeerError` where the name cannot be published."""

@@ -12,7 +12,6 @@ own stream notices.
 import asyncio
 import time
 from collections.abc import Callable, Sequence
-from typing import Protocol
 
 import structlog
 
@@ -20,8 +19,8 @@ from flux.base.errors import PeerError, WireError
 from flux.core.children import REASON_CLOSED, Child, ChildOptions, Children, worker_command
 from media.announcement import describe
 from media.frame import NO_TIME
-from media.publisher import Publisher
-from media.track import H264, H265, Track, TrackDescription
+from media.publisher import Publisher, Publishing
+from media.track import H264, H265, Track
 from media.wire import Bye, Decoder, Dropped, Hello, Message, TrackChanged, Tracks, WireFrame
 
 SILENCE_TIMEOUT = 10.0  # seconds without a byte, after which a worker is taken to hang
@@ -29,15 +28,6 @@ ORIGIN = "worker"
 MODULES = {"testcard": "flux.workers.testcard"}  # by URL scheme
 
 logger = structlog.get_logger()
-
-
-class Publishing(Protocol):
-    """What a source needs of the router."""
-
-    def publish(
-        self, name: str, descriptions: Sequence[TrackDescription], *, now: float, origin: str
-    ) -> Publisher:
-        """Begin a run; raises `PeerError` where the name cannot be published."""
 
 
 def command_for(url: str) -> tuple[str, ...]:

@@ -14,18 +14,19 @@ import time
 from base64 import b64encode
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from urllib.parse import unquote, urlsplit, urlunsplit
 
 import aiohttp
 import structlog
 
 from flux.base.errors import WireError
-from flux.bridges.flv.receiver import FlvReceiver, Publishing
+from flux.bridges.flv.receiver import FlvReceiver
 from flux.bridges.rtp.figures import RtpFigures
+from flux.core.persistent import Life, OnState, Outcome, PersistentSource
 from flux.net.backoff import Backoff
+from media.publisher import Publishing
 
-STABLE_AFTER = 30.0  # seconds of media, after which a failure is the first one again
 MAX_REDIRECTS = 5
 MAX_MESSAGE_BYTES = 32 << 20
 PING_INTERVAL = 20.0
@@ -35,7 +36,6 @@ HEADERS = {"User-Agent": "FLUX", "Accept-Encoding": "identity"}
 
 logger = structlog.get_logger()
 
-OnState = Callable[[str, str], None]  # state, reason
 Read = Callable[[], Awaitable[bytes]]  # empty at the end
 
 
@@ -90,17 +90,17 @@ class Address:
 
 
 @dataclass(slots=True)
-class _Life:
-    """The time from one `start` to its `stop`."""
+class _Life(Life):
+    """What a life holds."""
 
-    stopping: asyncio.Event = field(default_factory=asyncio.Event)
-    reason: str = "cancelled"
     attempt: "asyncio.Task[str] | None" = None
     receiver: FlvReceiver | None = None
 
 
-class FlvSource:
-    """Pulls one URL into one stream. `on_state(state, reason)` is told every change."""
+class FlvSource(PersistentSource[_Life]):
+    """Pulls one URL into one stream."""
+
+    refusals = REFUSALS
 
     def __init__(
         self,
@@ -112,83 +112,37 @@ class FlvSource:
         chance: random.Random | None = None,
     ) -> None:
         """Raises WireError for a URL that is none."""
-        self.name = name
         self._address = Address.parse(url)
         self._router = router
-        self._on_state = on_state
         self._options = wait = options or PullOptions()
         chance = chance or random.SystemRandom()
-        self._quick = Backoff(wait.retry_first, wait.retry_longest, chance.random)
-        self._slow = Backoff(wait.refused_first, wait.refused_longest, chance.random)
         self._past = 0  # tags of the attempts that are over
-        self._life: _Life | None = None
-        self._task: asyncio.Task[None] | None = None
-        self._log = logger.bind(stream=name, protocol="http-flv")
-
-    def start(self) -> None:
-        """Begin, and go on through failures, until `stop`."""
-        if self._life is None:
-            self._life = _Life()
-            self._task = asyncio.get_running_loop().create_task(
-                self._live(self._life, self._task), name=f"flv source {self.name}"
-            )
-
-    def stop(self, reason: str) -> None:
-        """End: nothing is taken any more when this returns."""
-        life, self._life = self._life, None
-        if life is None:
-            return
-        life.reason = reason
-        life.stopping.set()
-        if life.receiver is not None:
-            life.receiver.close(reason, time.monotonic())
-        if life.attempt is not None:
-            life.attempt.cancel()
+        super().__init__(
+            name,
+            on_state,
+            logger.bind(stream=name, protocol="http-flv"),
+            Backoff(wait.retry_first, wait.retry_longest, chance.random),
+            Backoff(wait.refused_first, wait.refused_longest, chance.random),
+        )
 
     def figures(self) -> RtpFigures:
         """Tags that came."""
         receiver = self._life.receiver if self._life is not None else None
         return RtpFigures(packets=self._past + (receiver.tags if receiver is not None else 0))
 
-    @property
-    def is_at_rest(self) -> bool:
-        """Nothing of any life is left."""
-        return self._task is None or self._task.done()
-
-    async def wait_stopped(self) -> None:
-        """Return once nothing of the last life is left."""
-        if self._task is not None:
-            await asyncio.wait((self._task,))
-
     # -- inside ------------------------------------------------------------------------------
 
-    async def _live(self, life: _Life, before: "asyncio.Task[None] | None") -> None:
-        if before is not None:
-            await asyncio.wait((before,))
-        self._on_state("connecting", "")
-        try:
-            while not life.stopping.is_set():
-                reason = await self._attempt(life)
-                if life.stopping.is_set():
-                    break
-                self._on_state("waiting", reason)
-                backoff = self._slow if reason in REFUSALS else self._quick
-                delay = backoff.next_delay()
-                self._log.warning("source failed", reason=reason, retry_in=round(delay, 1))
-                try:
-                    async with asyncio.timeout(delay):
-                        await life.stopping.wait()
-                except TimeoutError:
-                    self._on_state("connecting", "")
-        finally:
-            if life.attempt is not None:
-                life.attempt.cancel()
-            if life.receiver is not None:
-                life.receiver.close("cancelled", time.monotonic())
-            self._on_state("stopped", life.reason)
+    def _begin(self) -> _Life:
+        return _Life()
 
-    async def _attempt(self, life: _Life) -> str:
-        """One connection from its beginning to its end: why it ended."""
+    def _halt(self, life: _Life, reason: str) -> None:
+        if life.receiver is not None:
+            life.receiver.close(reason, time.monotonic())
+        if life.attempt is not None:
+            life.attempt.cancel()
+
+    async def _attempt(self, life: _Life) -> Outcome:
+        """One connection from its beginning to its end."""
         began: list[float] = []
 
         def playing() -> None:
@@ -219,10 +173,8 @@ class FlvSource:
             life.attempt = life.receiver = None
         receiver.close(reason, time.monotonic())
         self._past += receiver.tags
-        if began and time.monotonic() - began[0] >= STABLE_AFTER:
-            self._quick.reset()
-            self._slow.reset()
-        return reason
+        self._played(began[0] if began else None)
+        return Outcome(reason)
 
     async def _read(self, receiver: FlvReceiver) -> str:
         """Fetch until it ends; answers why."""

@@ -16,12 +16,9 @@ All streams of a program count from one clock. The router is told so by an ancho
 units, and by reports for a stream whose first unit comes much later.
 """
 
-from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
-from flux.base.errors import PeerError
 from flux.base.units import ntp_from_unix, rescale
 from media.codecs.aac import AacParameters
 from media.frame import NO_TIME
@@ -29,58 +26,16 @@ from media.mpegts.clock import CLOCK_HZ
 from media.mpegts.demuxer import TsDemuxer
 from media.mpegts.events import TrackDescribed, TracksChanged, TsEvent, TsTrack, TsUnit
 from media.mpegts.packet import PACKET_BYTES
-from media.track import H264, H265, Kind, Track, TrackDescription
+from media.publisher import Publisher, Publishing
+from media.receiver import RUN_PAUSE, Receiver, anchor
+from media.track import H264, H265, Track, TrackDescription
 
 START_TIMEOUT = 3.0  # seconds from the PMT on, in which streams may show what they are
 PROGRAM_TIMEOUT = 10.0  # seconds of bytes without any program
-RUN_PAUSE = 1.0  # seconds from one run's begin to the next: a PMT may change with every packet
 MAX_KEPT_BYTES = 16 << 20  # of units that wait for a run
 LATE = 5.0  # seconds after the run's begin, from which on a stream's first unit needs a report
 
 NO_PROGRAM = "ts-no-program"
-TRACKS_CHANGED = "tracks-changed"
-
-
-class RunPublisher(Protocol):
-    """What is used of `media.publisher.Publisher`."""
-
-    on_ended: Callable[[str], None] | None
-    since: float  # Unix seconds
-
-    @property
-    def tracks(self) -> tuple[Track, ...]:
-        """The tracks of the run, in the order of their descriptions."""
-
-    def write(
-        self,
-        track: Track,
-        timestamp: int,
-        payload: tuple[bytes, ...],
-        arrived: float,
-        dts: int = NO_TIME,
-    ) -> None:
-        """Take one unit."""
-
-    def anchor(self, timestamps: Mapping[Track, int]) -> None:
-        """Take source timestamps that are the same instant."""
-
-    def sender_report(self, track: Track, ntp: int, timestamp: int, now: float) -> None:
-        """Take the source's wall clock at one of its timestamps."""
-
-    def dropped(self, reason: str, track: Track | None = None, count: int = 1) -> None:
-        """Count what was lost or refused."""
-
-    def finish(self, reason: str, now: float) -> None:
-        """End the run."""
-
-
-class Publishing(Protocol):
-    """What is needed of the router."""
-
-    def publish(
-        self, name: str, descriptions: Sequence[TrackDescription], *, now: float, origin: str
-    ) -> RunPublisher:
-        """Begin a run; raises `PeerError` where the name cannot be published."""
 
 
 @dataclass(slots=True)
@@ -91,12 +46,8 @@ class _Carried:
     last: int = NO_TIME  # timestamp of its last unit, in ticks of its clock
 
 
-class TsReceiver:
-    """One transport stream in. Sans-IO: bytes and `now` in; units go to the router's publisher.
-
-    `on_ended(reason)` comes once, when nothing more can be published: the router refused, somebody
-    else ended the run, or the bytes hold no program. After `close` it does not come.
-    """
+class TsReceiver(Receiver[TsUnit]):
+    """One transport stream in: bytes and `now` in; units go to the router's publisher."""
 
     def __init__(
         self,
@@ -108,39 +59,18 @@ class TsReceiver:
         on_playing: Callable[[], None] | None = None,
         program: int | None = None,
     ) -> None:
-        """`origin` is the protocol that the bytes come by; `program` the number of the one to take.
-
-        `on_playing()` is called when a run begins.
-        """
-        self._name = name
-        self._router = router
-        self._origin = origin
-        self._on_ended = on_ended
-        self._on_playing = on_playing
+        """See `Receiver`; `program` is the number of the one to take."""
+        super().__init__(name, router, origin, on_ended, on_playing, MAX_KEPT_BYTES)
         self._demuxer = TsDemuxer(self.dropped, program=program)
-        self._publisher: RunPublisher | None = None
         self._carried: dict[TsTrack, _Carried] = {}  # those of the run
         self._listed: tuple[TsTrack, ...] = ()  # those of the PMT
-        self._deadline: float | None = None  # for a decision about a run
         self._is_deciding = False
-        self._kept: list[TsUnit] = []  # units of streams that are not in the run yet
-        self._kept_bytes = 0
         self._base: tuple[int, float] | None = None  # 90 kHz and Unix time of the run's begin
-        self._now = 0.0
-        self._run_at = 0.0  # when the run began
-        self.drops: Counter[str] = Counter()  # all of them; a publisher is told too
-        self._untold: Counter[str] = Counter()  # drops from before there was a publisher
-        self.closed = False
 
     @property
     def packets(self) -> int:
         """Transport packets that came."""
         return self._demuxer.packets
-
-    @property
-    def is_playing(self) -> bool:
-        """Whether a run is under way."""
-        return self._publisher is not None
 
     def receive(self, data: bytes, now: float) -> None:
         """Take bytes of a reliable stream, cut anywhere."""
@@ -159,24 +89,7 @@ class TsReceiver:
             self._now = now
             self._take(self._demuxer.gap(packets))
 
-    def dropped(self, reason: str, count: int = 1) -> None:
-        """Count what was lost or refused on the way here."""
-        self.drops[reason] += count
-        if self._publisher is not None:
-            self._publisher.dropped(reason, None, count)
-        else:
-            self._untold[reason] += count
-
-    def get_timer(self) -> float | None:
-        """When to call handle_timer."""
-        return self._deadline
-
-    def handle_timer(self, now: float) -> None:
-        """Begin with what has come, or give up."""
-        if self.closed or self._deadline is None or now < self._deadline:
-            return
-        self._now = now
-        self._deadline = None
+    def _decide_late(self) -> None:
         if not self._is_deciding:
             self._end(NO_PROGRAM)
             return
@@ -184,22 +97,8 @@ class TsReceiver:
         if self._is_deciding:
             self._decide(is_late=True)
 
-    def close(self, reason: str, now: float) -> None:
-        """End the run; what is not whole is forgotten."""
-        if self.closed:
-            return
-        self._close(reason, now)
-        self._on_ended = _nobody  # whoever hears it may hold this
-
-    def _close(self, reason: str, now: float) -> None:
-        self.closed = True
-        self._deadline = None
-        self._keep_nothing()
+    def _let_go(self) -> None:
         self._demuxer.close()
-        publisher, self._publisher = self._publisher, None
-        if publisher is not None:
-            publisher.on_ended = None
-            publisher.finish(reason, now)
 
     # -- what came ---------------------------------------------------------------------------
 
@@ -223,10 +122,10 @@ class TsReceiver:
                 return
             if type(event) is TsUnit:
                 carried = self._carried.get(event.track)
-                if carried is None:
-                    self._keep(event)
-                else:
-                    self._write(carried, event)
+                if carried is not None:
+                    self._carry(carried, event)
+                elif self._is_deciding:  # else sound that was left out, until it is described
+                    self._keep(event, "ts-start-overflow")
             elif type(event) is TracksChanged:
                 self._list(event.tracks)
             elif type(event) is TrackDescribed:
@@ -235,7 +134,7 @@ class TsReceiver:
     def _list(self, tracks: tuple[TsTrack, ...]) -> None:
         """The PMT lists these streams now."""
         self._listed = tracks
-        self._keep_nothing()
+        self._take_kept()
         if not tracks:  # they may come again
             self._is_deciding = False
             self._deadline = self._now + PROGRAM_TIMEOUT
@@ -292,42 +191,25 @@ class TsReceiver:
                 self._deadline = self._run_at + RUN_PAUSE
                 return
             if not is_same:
-                self._publisher = None
                 self._carried = {}
-                publisher.on_ended = None
-                publisher.finish(TRACKS_CHANGED, self._now)
+                self._leave()
                 publisher = None
         if publisher is None:
-            try:
-                publisher = self._router.publish(
-                    self._name, descriptions, now=self._now, origin=self._origin
-                )
-            except PeerError as error:
-                self._end(error.reason)
+            publisher = self._publish(descriptions)
+            if publisher is None:
                 return
-            self._publisher = publisher
-            self._run_at = self._now
-            publisher.on_ended = self._end
-            for reason, count in self._untold.items():
-                publisher.dropped(reason, None, count)
-            self._untold.clear()
             self._base = None
             self._carried = self._joined(chosen, publisher)
             self._anchor(publisher)
-            if self._on_playing is not None:
-                self._on_playing()
+            self._play()
         else:
             self._carried = self._joined(chosen, publisher)
-        kept = self._kept
-        self._keep_nothing()
-        for unit in kept:
+        for unit in self._take_kept():
             carried = self._carried.get(unit.track)
             if carried is not None and not self.closed:
-                self._write(carried, unit)
+                self._carry(carried, unit)
 
-    def _joined(
-        self, chosen: Sequence[TsTrack], publisher: RunPublisher
-    ) -> dict[TsTrack, _Carried]:
+    def _joined(self, chosen: Sequence[TsTrack], publisher: Publisher) -> dict[TsTrack, _Carried]:
         joined: dict[TsTrack, _Carried] = {}
         for ours, theirs in zip(chosen, publisher.tracks, strict=True):
             old = self._carried.get(ours)
@@ -336,80 +218,44 @@ class TsReceiver:
 
     # -- units -------------------------------------------------------------------------------
 
-    def _write(self, carried: _Carried, unit: TsUnit) -> None:
+    def _carry(self, carried: _Carried, unit: TsUnit) -> None:
         publisher = self._publisher
         if publisher is None:
             return
-        track = carried.track
         if carried.last == NO_TIME:
             self._place(publisher, carried, unit)
         carried.last = unit.pts
-        # Only pictures are decoded in another order than they are shown.
-        dts = unit.dts if track.kind is Kind.VIDEO else NO_TIME
-        publisher.write(track, unit.pts, unit.payload, unit.arrived, dts)
+        self._write(carried.track, unit, unit.arrived)
 
-    def _anchor(self, publisher: RunPublisher) -> None:
+    def _anchor(self, publisher: Publisher) -> None:
         """Tell which timestamps are the same instant, by the first units."""
         if not self._kept:
             return
         base = min(_in_clock(unit.dts, unit.track.clock_rate) for unit in self._kept)
-        self._base = base, publisher.since
-        publisher.anchor(
-            {
-                each.track: rescale(base, CLOCK_HZ, each.track.clock_rate)
-                for each in self._carried.values()
-            }
-        )
+        self._begin_at(publisher, base)
 
-    def _place(self, publisher: RunPublisher, carried: _Carried, unit: TsUnit) -> None:
+    def _begin_at(self, publisher: Publisher, base: int) -> None:
+        """The run begins at this instant of the program's clock."""
+        self._base = base, publisher.since
+        anchor(publisher, base, (each.track for each in self._carried.values()))
+
+    def _place(self, publisher: Publisher, carried: _Carried, unit: TsUnit) -> None:
         """The first unit of a stream in this run."""
         time = _in_clock(unit.pts, carried.track.clock_rate)
         if self._base is None:
-            self._base = time, publisher.since
-            publisher.anchor(
-                {
-                    each.track: rescale(time, CLOCK_HZ, each.track.clock_rate)
-                    for each in self._carried.values()
-                }
-            )
+            self._begin_at(publisher, time)
         elif abs(time - self._base[0]) > LATE * CLOCK_HZ:
             for each in self._carried.values():
                 if each.last != NO_TIME:
                     self._report(publisher, each.track, each.last)
             self._report(publisher, carried.track, unit.pts)
 
-    def _report(self, publisher: RunPublisher, track: Track, timestamp: int) -> None:
+    def _report(self, publisher: Publisher, track: Track, timestamp: int) -> None:
         if self._base is None:
             return
         base, unix = self._base
         seconds = (_in_clock(timestamp, track.clock_rate) - base) / CLOCK_HZ
         publisher.sender_report(track, ntp_from_unix(unix + seconds), timestamp, self._now)
-
-    def _keep(self, unit: TsUnit) -> None:
-        """A unit of a stream that is in no run yet."""
-        if not self._is_deciding:
-            return  # sound that was left out, until it is described
-        self._kept_bytes += sum(map(len, unit.payload))
-        if self._kept_bytes > MAX_KEPT_BYTES:
-            self.dropped("ts-start-overflow")
-        else:
-            self._kept.append(unit)
-
-    def _keep_nothing(self) -> None:
-        self._kept = []
-        self._kept_bytes = 0
-
-    def _end(self, reason: str) -> None:
-        """Nothing more can be published."""
-        if self.closed:
-            return
-        self._close(reason, self._now)
-        on_ended, self._on_ended = self._on_ended, _nobody
-        on_ended(reason)
-
-
-def _nobody(reason: str) -> None:
-    """The end has been told, or nobody asked."""
 
 
 def _differs(track: Track, description: TrackDescription) -> bool:

@@ -12,16 +12,16 @@ before got to; then the source is stopped and not connected anew.
 
 import asyncio
 import random
-import time
-from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import structlog
 
 from flux.base.errors import PeerError, WireError
 from flux.bridges.rtp.figures import RtpFigures
-from flux.bridges.rtsp.pull_run import Publishing, PullRun
+from flux.bridges.rtsp.pull_run import PullRun
+from flux.core.persistent import Life, OnState, Outcome, PersistentSource, Then
 from flux.net.backoff import Backoff
+from media.publisher import Publishing
 from protocols.rtsp.auth import Authenticator
 from protocols.rtsp.options import PullOptions, TransportChoice
 from protocols.rtsp.range import PlayRange
@@ -29,7 +29,6 @@ from protocols.rtsp.transport import Way
 from protocols.rtsp.url import Url
 
 REFUSALS = frozenset({"rtsp-unauthorized", "rtsp-auth-unsupported", "rtsp-403", "rtsp-404"})
-STABLE_AFTER = 30.0  # of play, after which a failure is the first one again
 MAX_REDIRECTS = 5  # in a row
 SILENCE = 5.0  # seconds that a transport may bring nothing, where there is another one to try
 END_SLACK = 2.0  # seconds before the end of a range at which its end is believed
@@ -52,76 +51,58 @@ class Retries:
 
 
 @dataclass(slots=True)
-class _Life:
-    """The time from one `start` to its `stop`."""
+class _Life(Life):
+    """What a life holds, and where it has got to."""
 
+    url: Url
     range: PlayRange | None  # what is still to be played
-    stopping: asyncio.Event = field(default_factory=asyncio.Event)
-    reason: str = "cancelled"
+    redirects: int = 0  # in a row
     connecting: "asyncio.Task[None] | None" = None
     run: PullRun | None = None
     is_resumed: bool = False  # some of the range has been played
 
 
 @dataclass(slots=True)
-class _Outcome:
-    """What one attempt came to."""
+class _End:
+    """How a connection ended."""
 
     reason: str
     location: str = ""  # where the server sent us
     is_silent: bool = False  # it played but nothing came
 
 
-class RtspSource:
-    """Pulls one URL into one stream. `on_state(state, reason)` is told every change."""
+class RtspSource(PersistentSource[_Life]):
+    """Pulls one URL into one stream."""
+
+    refusals = REFUSALS
 
     def __init__(
         self,
         name: str,
         url: str,
         router: Publishing,
-        on_state: Callable[[str, str], None],
+        on_state: OnState,
         options: PullOptions | None = None,
         retries: Retries | None = None,
         chance: random.Random | None = None,
     ) -> None:
         """Raises `WireError` for a URL that is none."""
-        self._name = name
         self._url = Url.parse(url)
         self._router = router
-        self._on_state = on_state
         self._options = options or PullOptions()
         self._random = chance or random.SystemRandom()
         self._authenticator = self._authenticator_for(self._url)
         wait = retries or Retries()
-        self._quick = Backoff(wait.first, wait.longest, self._random.random)
-        self._slow = Backoff(wait.refused_first, wait.refused_longest, self._random.random)
         self._udp_first = False  # of the transport auto: what brought media last
         self._silences = 0  # attempts in a row that played and brought nothing
         self._past = RtpFigures()  # of the runs that are over
-        self._life: _Life | None = None
-        self._task: asyncio.Task[None] | None = None
-        self._log = logger.bind(stream=name, protocol="rtsp", url=self._url.request)
-
-    def start(self) -> None:
-        """Begin, and go on through failures, until `stop`."""
-        if self._life is None:
-            self._life = _Life(self._options.range)
-            self._task = asyncio.get_running_loop().create_task(
-                self._live(self._life, self._task), name=f"rtsp source {self._name}"
-            )
-
-    def stop(self, reason: str) -> None:
-        """End; TEARDOWN goes out in the background and waits no longer than its timeout."""
-        life, self._life = self._life, None
-        if life is None:
-            return
-        life.reason = reason
-        life.stopping.set()
-        if life.connecting is not None:
-            life.connecting.cancel()
-        if life.run is not None:
-            life.run.close(reason)
+        super().__init__(
+            name,
+            on_state,
+            logger.bind(stream=name, protocol="rtsp", url=self._url.request),
+            Backoff(wait.first, wait.longest, self._random.random),
+            Backoff(wait.refused_first, wait.refused_longest, self._random.random),
+        )
 
     def figures(self) -> RtpFigures:
         """What came in over RTP so far."""
@@ -131,68 +112,38 @@ class RtspSource:
             figures.add(run.receiver)
         return figures
 
-    @property
-    def is_at_rest(self) -> bool:
-        """Nothing of any life is left."""
-        return self._task is None or self._task.done()
+    def _begin(self) -> _Life:
+        return _Life(self._url, self._options.range)
 
-    async def wait_stopped(self) -> None:
-        """Return once nothing of the last life is left."""
-        if self._task is not None:
-            await asyncio.wait((self._task,))
+    def _halt(self, life: _Life, reason: str) -> None:
+        # TEARDOWN goes out in the background and waits no longer than its timeout.
+        if life.connecting is not None:
+            life.connecting.cancel()
+        if life.run is not None:
+            life.run.close(reason)
 
-    async def _live(self, life: _Life, before: "asyncio.Task[None] | None") -> None:
-        if before is not None:
-            await asyncio.wait((before,))
-        url, redirects = self._url, 0
-        try:
-            while not life.stopping.is_set():
-                self._on_state("connecting", "")
-                outcome = await self._safe_attempt(life, url)
-                reason = outcome.reason
-                if life.stopping.is_set():
-                    break
-                following = self._follow(url, outcome.location) if outcome.location else None
-                if following is not None and redirects < MAX_REDIRECTS:
-                    self._log.info("redirected", to=following.request)
-                    url, redirects = following, redirects + 1
-                    continue
-                url, redirects = self._url, 0
-                if reason == ENDED and self._is_recording:
-                    self._finish(life)
-                    break
-                if outcome.is_silent and self._silences % 2:  # the other one, at once, but once
-                    self._log.info("nothing came", next="udp" if self._udp_first else "tcp")
-                    continue
-                backoff = self._slow if reason in REFUSALS else self._quick
-                delay = backoff.next_delay()
-                self._log.warning("source failed", reason=reason, retry_in=round(delay, 1))
-                self._on_state("waiting", reason)
-                try:
-                    async with asyncio.timeout(delay):
-                        await life.stopping.wait()
-                except TimeoutError:
-                    continue
-        finally:
-            if life.run is not None:
-                life.run.close("cancelled")
-            self._on_state("stopped", life.reason)
+    async def _attempt(self, life: _Life) -> Outcome:
+        """One connection, and what it leads to."""
+        url, redirects = life.url, life.redirects
+        life.url, life.redirects = self._url, 0
+        end = await self._pull(life, url)
+        following = self._follow(url, end.location) if end.location else None
+        if following is not None and redirects < MAX_REDIRECTS:
+            self._log.info("redirected", to=following.request)
+            life.url, life.redirects = following, redirects + 1
+            return Outcome(end.reason, Then.AGAIN)
+        if end.reason == ENDED and self._is_recording:
+            return Outcome(ENDED, Then.END)
+        if end.is_silent and self._silences % 2:  # the other one, at once, but once
+            self._log.info("nothing came", next="udp" if self._udp_first else "tcp")
+            return Outcome(end.reason, Then.AGAIN)
+        return Outcome(end.reason)
 
-    async def _safe_attempt(self, life: _Life, url: Url) -> _Outcome:
-        try:
-            return await self._attempt(life, url)
-        except Exception:  # a fault of ours must not be the end of a camera
-            self._log.exception("source fault")
-            if life.run is not None:
-                life.run.close("internal-error")
-                life.run = None
-            return _Outcome("internal-error")
-
-    async def _attempt(self, life: _Life, url: Url) -> _Outcome:
+    async def _pull(self, life: _Life, url: Url) -> _End:
         """One connection from begin to end."""
         is_own = self._is_own(url)
         run = PullRun(
-            self._name,
+            self.name,
             url,
             self._options_for(life, is_own=is_own),
             self._authenticator if is_own else self._authenticator_for(url),
@@ -205,10 +156,10 @@ class RtspSource:
             await asyncio.wait((life.connecting,))
             if life.connecting.cancelled():
                 run.close(life.reason)  # the connection may just have been made
-                return _Outcome(life.reason)
+                return _End(life.reason)
             life.connecting.result()
         except PeerError as error:
-            return _Outcome(error.reason)
+            return _End(error.reason)
         finally:
             life.connecting.cancel()
             life.connecting = None
@@ -222,16 +173,14 @@ class RtspSource:
         self._past.lost += run.received.lost
         self._past.duplicates += run.received.duplicates
         self._past.reordered += run.received.reordered
-        if run.played_at is not None and time.monotonic() - run.played_at >= STABLE_AFTER:
-            self._quick.reset()
-            self._slow.reset()
+        self._played(run.played_at)
         if run.media_at is not None:
             self._udp_first, self._silences = run.way is Way.UDP, 0
         reason = self._judge_end(life, run, reason)
         is_silent = self._is_auto and reason == "media-timeout" and run.media_at is None
         if is_silent:
             self._udp_first, self._silences = run.way is not Way.UDP, self._silences + 1
-        return _Outcome(reason, run.location, is_silent)
+        return _End(reason, run.location, is_silent)
 
     # Transports.
 
@@ -276,13 +225,6 @@ class RtspSource:
         life.range = left.advanced(played)
         life.is_resumed = life.is_resumed or life.range != left
         return reason
-
-    def _finish(self, life: _Life) -> None:
-        """The recording has been played: nothing is connected again until the next `start`."""
-        self._log.info("source ended")
-        life.reason = ENDED
-        if self._life is life:
-            self._life = None
 
     # Redirects and credentials.
 

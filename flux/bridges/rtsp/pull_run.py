@@ -4,7 +4,6 @@ import asyncio
 import random
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Protocol
 
 import structlog
 
@@ -18,8 +17,7 @@ from flux.bridges.rtsp.described import group_of, one_of_each
 from flux.bridges.rtsp.transport_stream import TS_CODEC, TsRun, transport_stream_of
 from flux.net.timer import DeadlineTimer
 from media.link import LinkFigures
-from media.publisher import Publisher
-from media.track import TrackDescription
+from media.publisher import Publisher, Publishing
 from protocols.rtsp import events
 from protocols.rtsp.auth import Authenticator
 from protocols.rtsp.client import RtspClient
@@ -32,15 +30,6 @@ from protocols.sdp import SessionDescription
 LOCKED_OUT = "srtp-auth-failed"  # why a run ends of which nothing can be opened
 
 logger = structlog.get_logger()
-
-
-class Publishing(Protocol):
-    """What a source needs of the router."""
-
-    def publish(
-        self, name: str, descriptions: Sequence[TrackDescription], *, now: float, origin: str
-    ) -> Publisher:
-        """Begin a run; raises `PeerError` where the name cannot be published."""
 
 
 class PullRun:

@@ -7,10 +7,10 @@ the real run begins once the program in them is known.
 from collections.abc import Callable, Mapping, Sequence
 
 from flux.bridges.mpegts import TsReceiver
-from flux.bridges.mpegts.receiver import Publishing
 from flux.bridges.rtp.tracks import RtpTrack
 from media.frame import NO_TIME
 from media.link import LinkFigures
+from media.publisher import Publishing
 from media.track import OPAQUE_RTP, Track
 
 TS_CODEC = f"{OPAQUE_RTP}mp2t"

@@ -17,11 +17,11 @@ from flux.bridges.udp.source import (
     DatagramOptions,
     Listener,
     ListeningSource,
-    OnState,
-    Publishing,
 )
 from flux.bridges.udp.ts import source_url
 from flux.bridges.udp.ts_listener import TsListener
+from flux.core.persistent import OnState
+from media.publisher import Publishing
 
 
 class RtpSource(ListeningSource):

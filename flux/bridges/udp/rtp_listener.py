@@ -15,10 +15,11 @@ from flux.bridges.udp.peer import PeerLock
 from flux.bridges.udp.plan import MediaPlan, SessionPlan
 from flux.bridges.udp.port import ReceivePort, open_port
 from flux.bridges.udp.rtp_run import LOG_INTERVAL, RtpRun
-from flux.bridges.udp.source import DatagramOptions, Publishing
+from flux.bridges.udp.source import DatagramOptions
 from flux.net.multicast import is_multicast
 from flux.net.timer import DeadlineTimer
 from flux.net.udp import Address, PeerBatch
+from media.publisher import Publishing
 
 EARLY_REPORTS = 4  # RTCP of one track that came before the first packet
 EARLY_AGE = 2.0  # seconds after which it is old

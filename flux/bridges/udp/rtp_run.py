@@ -9,7 +9,7 @@ import structlog
 from flux.bridges.rtp.events import SourceEnded, SourceRestarted
 from flux.bridges.rtp.receiver import RtpSessionReceiver
 from flux.bridges.udp.plan import MediaPlan
-from flux.bridges.udp.source import Publishing
+from media.publisher import Publishing
 
 ORIGIN = "rtp"
 LOG_INTERVAL = 1.0  # seconds between two lines of a fault that repeats

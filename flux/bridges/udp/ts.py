@@ -12,10 +12,10 @@ from flux.bridges.udp.source import (
     DatagramOptions,
     Listener,
     ListeningSource,
-    OnState,
-    Publishing,
 )
 from flux.bridges.udp.ts_listener import TsListener
+from flux.core.persistent import OnState
+from media.publisher import Publishing
 
 
 class TsSource(ListeningSource):

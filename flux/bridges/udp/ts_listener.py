@@ -16,11 +16,11 @@ from flux.bridges.rtp.figures import RtpFigures
 from flux.bridges.udp.peer import PeerLock
 from flux.bridges.udp.plan import Senders
 from flux.bridges.udp.port import ReceivePort, open_port
-from flux.bridges.udp.source import DatagramOptions, Publishing
+from flux.bridges.udp.source import DatagramOptions
 from flux.bridges.udp.ts_in_rtp import TsInRtp
 from flux.net.timer import DeadlineTimer
 from flux.net.udp import Address, PeerBatch
-from media.publisher import Publisher
+from media.publisher import Publisher, Publishing
 from media.track import TrackDescription
 from protocols.rtp.packet import payload_bounds
 
