@@ -1,14 +1,12 @@
 """SRT packets, draft section 3: the header, data packets, and control packets as a frame.
 
-Typed contents of control packets are in `control.py` and `handshake_wire.py`. The data path works
-on whole batches with `parse_headers` and `HEADER`; `DataPacket` is for tests and for rare packets.
+Typed contents of control packets are in `control.py` and `handshake_wire.py`. The data path
+reads and writes headers with `HEADER` alone; `DataPacket` is for tests and for rare packets.
 """
 
-from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from struct import Struct
-from struct import error as StructError
 from typing import Any, Self
 
 from flux.base.errors import WireError
@@ -17,7 +15,6 @@ Address = tuple[Any, ...]  # of a socket; the first two are host and port
 # Datagrams for one address: segment size, and datagrams of that size joined (the last may be
 # shorter), as the kernel cuts them.
 Run = tuple[Address, int, bytes]
-Header = tuple[int, int, int, int]
 
 #  0                   1                   2                   3
 #  0 1 2 3 4 5 6 7 8 9 0 1 2 3 4 5 6 7 8 9 0 1 2 3 4 5 6 7 8 9 0 1
@@ -161,24 +158,6 @@ class ControlPacket:
         return pack_header(first, self.specific, self.timestamp, self.destination) + self.body
 
 
-def parse_headers(datagrams: Sequence[bytes]) -> list[Header]:
-    """The four header words of each datagram. Raises WireError `srt-truncated` if one is short.
-
-    Endpoints pass batches on after `drop_short`, so the data path need not look again.
-    """
-    try:
-        return list(map(unpack_header, datagrams))
-    except StructError:
-        raise WireError("srt-truncated", "a datagram of the batch") from None
-
-
-def drop_short(datagrams: list[bytes]) -> list[bytes]:
-    """The datagrams that have a whole header; the same list where all have."""
-    if not datagrams or min(map(len, datagrams)) >= HEADER_BYTES:
-        return datagrams
-    return [datagram for datagram in datagrams if len(datagram) >= HEADER_BYTES]
-
-
 def destination_of(datagram: bytes) -> int:
     """The socket id that a datagram with a whole header is for; 0: a connection request."""
     return int.from_bytes(datagram[12:16], "big")
@@ -192,11 +171,6 @@ def is_control(datagram: bytes) -> bool:
 def is_handshake(datagram: bytes) -> bool:
     """Whether a datagram with a whole header is a handshake: for the machine of the handshake."""
     return datagram[0] == 0x80 and datagram[1] == 0
-
-
-def join_data(headers: Iterable[bytes], payloads: Iterable[bytes]) -> bytes:
-    """Headers and payloads in turns, joined: the body of a run."""
-    return b"".join([part for pair in zip(headers, payloads, strict=True) for part in pair])
 
 
 def timestamp_at(now: float, started_at: float) -> int:

@@ -11,8 +11,6 @@ that brings nothing twice in a row the path is as good as dead: all that is in f
 again, and the congestion control begins anew.
 """
 
-from typing import Protocol
-
 from protocols.srt.congestion.control import CongestionControl
 from protocols.srt.options import RepairOptions
 from protocols.srt.repair import RepairQueue
@@ -27,26 +25,45 @@ PATIENCE = 2  # stalls in a row that are mended without giving the pace up
 NEVER = float("inf")
 
 
-class Watch(Protocol):
+class Watch:
     """All numbers are unwrapped."""
+
+    __slots__ = ("_count", "_repair", "_rtt", "_since", "_times")
+
+    def __init__(
+        self, repair: RepairQueue, rtt: RttEstimator, count: SendCount, now: float
+    ) -> None:
+        self._repair = repair
+        self._rtt = rtt
+        self._count = count
+        self._since = now  # that nothing was heard
+        self._times = 0  # that this was acted upon
 
     def restart(self, now: float) -> None:
         """Something is acknowledged, or sent after a pause."""
+        self._since = now
+        self._times = 0
 
     def sent(self, now: float) -> None:
         """New packets go out."""
 
     def get_timer(self, acknowledged: int, unsent: int) -> float:
         """When `act` is wanted."""
+        raise NotImplementedError
 
     def act(self, acknowledged: int, unsent: int, now: float) -> None:
         """Nothing was heard for too long of these."""
+        raise NotImplementedError
+
+    def _doubled(self, wait: float) -> float:
+        """The wait, twice as long each time."""
+        return wait * (1 << min(self._times, MAX_DOUBLINGS))
 
 
-class TailWatch:
+class TailWatch(Watch):
     """Of live mode. Any new packet shows what is missing as well as a probe does."""
 
-    __slots__ = ("_count", "_heard_at", "_is_asked", "_limit", "_repair", "_rtt", "_times")
+    __slots__ = ("_is_asked", "_limit")
 
     def __init__(
         self,
@@ -57,23 +74,14 @@ class TailWatch:
         options: RepairOptions,
     ) -> None:
         """`options.has_periodic_nak` is the peer's: whether it asks more than once."""
-        self._repair = repair
-        self._rtt = rtt
-        self._count = count
+        super().__init__(repair, rtt, count, now)
         self._is_asked = options.has_periodic_nak
         self._limit = MAX_PROBES if options.has_tail_probe else 0
-        self._heard_at = now  # something was sent, or acknowledged
-        self._times = 0
-
-    def restart(self, now: float) -> None:
-        """See `Watch`."""
-        self._heard_at = now
-        self._times = 0
 
     def sent(self, now: float) -> None:
         """See `Watch`."""
         if self._is_asked:
-            self._heard_at = now
+            self._since = now
 
     def get_timer(self, acknowledged: int, unsent: int) -> float:
         """See `Watch`."""
@@ -85,11 +93,11 @@ class TailWatch:
             wait = self._rtt.overdue
         else:
             return NEVER
-        return self._heard_at + (wait + PROBE_MARGIN) * (1 << min(self._times, MAX_DOUBLINGS))
+        return self._since + self._doubled(wait + PROBE_MARGIN)
 
     def act(self, acknowledged: int, unsent: int, now: float) -> None:
         """See `Watch`."""
-        self._heard_at = now
+        self._since = now
         self._times += 1
         if self._is_asked:
             self._count.probes += 1
@@ -100,10 +108,10 @@ class TailWatch:
             self._repair.want(number)
 
 
-class StallWatch:
-    """Of file modes."""
+class StallWatch(Watch):
+    """Of file modes. What is sent behind the gap does not fill it."""
 
-    __slots__ = ("_control", "_count", "_moved_at", "_repair", "_rtt", "_stalls")
+    __slots__ = ("_control",)
 
     def __init__(
         self,
@@ -113,20 +121,8 @@ class StallWatch:
         now: float,
         control: CongestionControl,
     ) -> None:
-        self._repair = repair
-        self._rtt = rtt
-        self._count = count
+        super().__init__(repair, rtt, count, now)
         self._control = control
-        self._moved_at = now
-        self._stalls = 0
-
-    def restart(self, now: float) -> None:
-        """See `Watch`."""
-        self._moved_at = now
-        self._stalls = 0
-
-    def sent(self, now: float) -> None:
-        """See `Watch`: what is sent behind the gap does not fill it."""
 
     @property
     def _wait(self) -> float:
@@ -137,15 +133,13 @@ class StallWatch:
         if acknowledged >= unsent:
             return NEVER
         sent_again_at = self._repair.copied_at(acknowledged)
-        return max(self._moved_at, sent_again_at) + self._wait * (
-            1 << min(self._stalls, MAX_DOUBLINGS)
-        )
+        return max(self._since, sent_again_at) + self._doubled(self._wait)
 
     def act(self, acknowledged: int, unsent: int, now: float) -> None:
         """See `Watch`."""
         repair, count = self._repair, self._count
-        self._stalls += 1
-        if self._stalls > PATIENCE:
+        self._times += 1
+        if self._times > PATIENCE:
             count.timeouts += 1
             self._control.on_timeout(now)
             again = [each for each in range(acknowledged, unsent) if not repair.wants(each)]

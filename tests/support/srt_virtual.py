@@ -12,7 +12,7 @@ from protocols.srt.events import ConnectionRequested, DataReceived, KeyNeeded
 from protocols.srt.handshake import draw_socket_id
 from protocols.srt.link import Channel, Link, LinkHandler
 from protocols.srt.options import ListenerOptions, Options
-from protocols.srt.packet import GROUP_ID_FLAG, Address, Run, drop_short
+from protocols.srt.packet import GROUP_ID_FLAG, HEADER_BYTES, Address, Run
 from protocols.srt.reception import IncomingCall, Reception
 from protocols.srt.rendezvous import Rendezvous
 from protocols.srt.timed import Timed
@@ -145,7 +145,7 @@ class VirtualEndpoint:
     def receive_datagrams(self, datagrams: Sequence[bytes], address: Address, now: float) -> None:
         self.bytes_in += sum(map(len, datagrams))
         self.datagrams_in += len(datagrams)
-        whole = drop_short(list(datagrams))
+        whole = [each for each in datagrams if len(each) >= HEADER_BYTES]
         if len(whole) != len(datagrams):
             self.drops["srt-truncated"] += len(datagrams) - len(whole)
         touched: dict[Timed, None] = {}

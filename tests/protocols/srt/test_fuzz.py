@@ -25,7 +25,7 @@ from protocols.srt.handshake_wire import (
 from protocols.srt.keys import CipherKind, KeyMaterial, KeyRing, KmState, parse_refusal
 from protocols.srt.listener import Listener
 from protocols.srt.options import ListenerOptions, Mode, Options, SecurityOptions
-from protocols.srt.packet import ControlPacket, DataPacket, parse_headers
+from protocols.srt.packet import ControlPacket, DataPacket
 from protocols.srt.rendezvous import Rendezvous
 from protocols.srt.result import Secrets
 from tests.support.srt_capture import read_control_packets
@@ -58,7 +58,6 @@ def control_body(parse: Callable[[ControlPacket], object]) -> Callable[[bytes], 
 PARSERS: dict[str, Callable[[bytes], object]] = {
     "data": DataPacket.parse,
     "control": ControlPacket.parse,
-    "headers": lambda data: parse_headers([data]),
     "ack": control_body(Ack.parse),
     "drop-request": control_body(DropRequest.parse),
     "losses": parse_losses,

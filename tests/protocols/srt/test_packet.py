@@ -14,12 +14,10 @@ from protocols.srt.packet import (
     ControlType,
     DataPacket,
     destination_of,
-    drop_short,
     is_control,
     is_handshake,
-    join_data,
-    parse_headers,
     timestamp_at,
+    unpack_header,
 )
 
 WORDS = st.integers(0, 0xFFFFFFFF)
@@ -65,19 +63,8 @@ def test_any_header_goes_round(a: int, b: int, c: int, d: int, rest: bytes) -> N
     data = b"".join(word.to_bytes(4, "big") for word in (a, b, c, d)) + rest
     kind = ControlPacket if is_control(data) else DataPacket
     assert kind.parse(data).serialize() == data
-    assert parse_headers([data]) == [(a, b, c, d)]
+    assert unpack_header(data) == (a, b, c, d)
     assert destination_of(data) == d
-
-
-def test_batches() -> None:
-    whole = DataPacket(1, 2, 3, 4, b"x").serialize()
-    batch = [whole, b"short", whole]
-    assert drop_short(batch) == [whole, whole]
-    assert drop_short([whole]) == [whole]
-    assert drop_short([]) == []
-    with pytest.raises(WireError, match="srt-truncated"):
-        parse_headers(batch)
-    assert join_data([b"h1", b"h2"], [b"p1", b"p2"]) == b"h1p1h2p2"
 
 
 def test_handshakes_are_seen_at_a_glance() -> None:
