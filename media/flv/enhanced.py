@@ -122,7 +122,7 @@ class NalWriter:
 
     def tag(self, frame: Frame, dts_ms: int, cts_ms: int) -> bytes:
         """`CodedFramesX` where PTS equals DTS, `CodedFrames` elsewhere."""
-        stamp = (dts_ms & 0xFFFFFF) << 8 | dts_ms >> 24 & 0xFF
+        stamp = tags.timestamp_field(dts_ms)
         first = self._key if frame.key else self._inter
         pieces = [b""]
         size = 5
@@ -157,7 +157,7 @@ class PictureWriter(NalWriter):
     def tag(self, frame: Frame, dts_ms: int, cts_ms: int) -> bytes:
         """`CodedFrames` with one temporal unit."""
         data = join_obus(frame.payload) if self._has_obus else b"".join(frame.payload)
-        stamp = (dts_ms & 0xFFFFFF) << 8 | dts_ms >> 24 & 0xFF
+        stamp = tags.timestamp_field(dts_ms)
         first = (self._key if frame.key else self._inter) | tags.CODED_FRAMES
         size = 5 + len(data)
         head = _HEAD.pack(_VIDEO | size, stamp, first, self._fourcc)
@@ -202,7 +202,7 @@ class SoundWriter:
     def tag(self, frame: Frame, dts_ms: int, cts_ms: int) -> bytes:
         """One packet as `CodedFrames`."""
         size = 5 + frame.size_bytes
-        stamp = (dts_ms & 0xFFFFFF) << 8 | dts_ms >> 24 & 0xFF
+        stamp = tags.timestamp_field(dts_ms)
         return b"".join(
             (
                 _HEAD.pack(_AUDIO | size, stamp, self._first, self._fourcc),

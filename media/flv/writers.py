@@ -93,7 +93,7 @@ class AvcWriter(_Plain):
     def tag(self, frame: Frame, dts_ms: int, cts_ms: int) -> bytes:
         """AVCVIDEOPACKET: NAL units with lengths of four bytes."""
         payload = frame.payload
-        stamp = (dts_ms & 0xFFFFFF) << 8 | dts_ms >> 24 & 0xFF
+        stamp = tags.timestamp_field(dts_ms)
         first = self._key if frame.key else self._inter
         packet = tags.CODED_FRAMES << 24 | cts_ms & 0xFFFFFF
         if len(payload) == 1:
@@ -138,7 +138,7 @@ class AacWriter(_Plain):
     def tag(self, frame: Frame, dts_ms: int, cts_ms: int) -> bytes:
         """AACAUDIODATA with one raw frame."""
         size = 2 + frame.size_bytes
-        stamp = (dts_ms & 0xFFFFFF) << 8 | dts_ms >> 24 & 0xFF
+        stamp = tags.timestamp_field(dts_ms)
         return b"".join(
             (
                 _HEAD_13.pack(_AUDIO | size, stamp, self._first, tags.CODED_FRAMES),
@@ -177,7 +177,7 @@ class Mp3Writer(_Plain):
         if not self._first:
             return b""
         size = 1 + frame.size_bytes
-        stamp = (dts_ms & 0xFFFFFF) << 8 | dts_ms >> 24 & 0xFF
+        stamp = tags.timestamp_field(dts_ms)
         return b"".join(
             (
                 _HEAD_12.pack(_AUDIO | size, stamp, self._first),
@@ -220,7 +220,7 @@ class G711Writer(_Plain):
     def tag(self, frame: Frame, dts_ms: int, cts_ms: int) -> bytes:
         """The samples as they are."""
         size = 1 + frame.size_bytes
-        stamp = (dts_ms & 0xFFFFFF) << 8 | dts_ms >> 24 & 0xFF
+        stamp = tags.timestamp_field(dts_ms)
         return b"".join(
             (
                 _HEAD_12.pack(_AUDIO | size, stamp, self._first),
