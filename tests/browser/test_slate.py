@@ -20,6 +20,13 @@ pytestmark = [
 ]
 
 PATIENCE = 15.0  # seconds
+WAYS: dict[str, tuple[str, dict[str, object]]] = {  # the page's protocol, the stream's settings
+    "flv": ("flv", {}),
+    "ws": ("ws", {}),
+    "hls": ("hls", {}),
+    "fmp4": ("hls", {"hls": {"container": "fmp4"}}),
+    "low-latency": ("hls", {"hls": {"low_latency": True}}),
+}
 SIZE = "() => { const v = document.querySelector('video'); return [v.videoWidth, v.videoHeight]; }"
 
 
@@ -30,7 +37,7 @@ def slate(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FluxProcess]:
         "limits": {"loop_lag": "5s"},
         "sources": {"slate": "builtin"},
     }
-    streams: dict[str, dict[str, object]] = {f"cam-{each}": {} for each in ("flv", "hls")}
+    streams = {f"cam-{way}": settings for way, (_, settings) in WAYS.items()}
     with FluxProcess(tmp_path_factory.mktemp("slate"), streams, settings) as process:
         yield process
 
@@ -49,11 +56,20 @@ async def until_size(page: Tab, width: int) -> None:
             await asyncio.sleep(0.05)
 
 
-@pytest.mark.parametrize("protocol", ["flv", "hls"])
+@pytest.mark.parametrize(
+    "way",
+    [
+        "flv",
+        pytest.param("ws", marks=pytest.mark.long),
+        "hls",
+        pytest.param("fmp4", marks=pytest.mark.long),
+        "low-latency",
+    ],
+)
 async def test_the_picture_goes_on_through_loss_and_return(
-    browser: Browser, slate: FluxProcess, protocol: str
+    browser: Browser, slate: FluxProcess, way: str
 ) -> None:
-    name = f"cam-{protocol}"
+    name, (protocol, _) = f"cam-{way}", WAYS[way]
     first = moving_picture(slate.rtsp(name))
     second = None
     try:
@@ -67,7 +83,7 @@ async def test_the_picture_goes_on_through_loss_and_return(
             await until(slate, name, "slate")
             before = len(await page.shots())
             await page.until_shots(before + 75)  # three seconds of the slate
-            await page.screenshot(f"slate-{protocol}")
+            await page.screenshot(f"slate-{way}")
             second = moving_picture(slate.rtsp(name), "1280x720")
             await until(slate, name, "ready")
             await until_size(page, 1280)
@@ -76,7 +92,7 @@ async def test_the_picture_goes_on_through_loss_and_return(
             gaps = [b.shown - a.shown for a, b in pairwise(shots)]
             SCREENSHOTS.mkdir(parents=True, exist_ok=True)
             figures = {"pictures": len(shots), "longest_gap": round(max(gaps), 3)}
-            (SCREENSHOTS / f"slate-{protocol}.json").write_text(json.dumps(figures))
+            (SCREENSHOTS / f"slate-{way}.json").write_text(json.dumps(figures))
             assert max(gaps) < 2.0, (max(gaps), gaps.index(max(gaps)), len(gaps))
             assert all(a.presented < b.presented for a, b in pairwise(shots))
             assert loads == []
