@@ -3,6 +3,7 @@
 import difflib
 import json
 import re
+import types
 import typing
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,10 +11,14 @@ from dataclasses import dataclass
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
+from config.audio import OUTPUTS, WORD
 from config.urls import show_value
 from flux.base.errors import ConfigError
 
 Path = tuple[str | int, ...]  # keys and list indices from the root
+
+# What pydantic puts into paths for a key itself, and for one of several forms of a value.
+_NO_KEYS = frozenset({"[key]", WORD, OUTPUTS})
 
 _PLAIN = re.compile(r"[^\s.\"\[\]]+")
 _KINDS = {
@@ -74,11 +79,16 @@ def problems_of(
     """The problems of pydantic's report, in our words and with lines."""
     found = []
     for detail in error.errors(include_url=False):
-        path = tuple(step for step in detail["loc"] if step != "[key]")
+        path = path_of(detail)
         found.append(
             Problem(format_path(path), _reason(detail, path, model), file, _line(path, lines))
         )
     return found
+
+
+def path_of(detail: ErrorDetails) -> Path:
+    """The keys and indices that lead to what is wrong."""
+    return tuple(step for step in detail["loc"] if step not in _NO_KEYS)
 
 
 def _line(path: Path, lines: Mapping[Path, int]) -> int:
@@ -133,13 +143,22 @@ def _unknown_key(path: Path, model: type[BaseModel]) -> str:
     return f"unknown key, expected one of {', '.join(known)}" if known else "unknown key"
 
 
+def _section_of(annotation: object) -> object:
+    """The section among the forms that a value may have; what it is, where there is none."""
+    if typing.get_origin(annotation) in (typing.Annotated, typing.Union, types.UnionType):
+        for form in map(_section_of, typing.get_args(annotation)):
+            if isinstance(form, type) and issubclass(form, BaseModel):
+                return form
+    return annotation
+
+
 def keys_at(path: Path, model: type[BaseModel]) -> list[str]:
     """The keys that the schema knows in the section at `path`; none if it is no section."""
     here: object = model
     for step in path:
         if isinstance(here, type) and issubclass(here, BaseModel):
             field = here.model_fields.get(str(step))
-            here = field.annotation if field else None
+            here = _section_of(field.annotation) if field else None
         else:  # a mapping of names to sections
             arguments = typing.get_args(here)
             here = arguments[-1] if arguments else None

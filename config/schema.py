@@ -11,6 +11,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from config.access import AccessSection
 from config.addresses import ListenAddress
+from config.audio import AudioChoice
 from config.continuity import OFF, FallbackList, SlateChoice
 from config.forward import ForwardList, ForwardSection
 from config.groups import GroupName, GroupSection, check_groups
@@ -25,7 +26,6 @@ from config.srt import SrtListener, SrtSection, SrtStreamSection
 from config.tls import Fingerprint, TlsSection
 from config.urls import SourceUrl
 
-AudioChoice = Literal["keep", "aac", "opus", "drop"]
 StreamName = Annotated[str, AfterValidator(check_name_or_pattern)]
 
 
@@ -98,7 +98,7 @@ class StreamSection(Section):
     max_lag: Annotated[float, DurationIn("100ms", "5m")] | None = None
     """A reader of it that lags more skips to the next key frame; null: `fanout.lag_limit`."""
     audio: AudioChoice | None = None
-    """What becomes of its sound; null: what `sources.audio` says."""
+    """What becomes of its sound, in one word or by output; null: what `sources.audio` says."""
     on_demand: bool = False
     """Fetch it only while somebody reads it."""
     transport: Literal["auto", "tcp", "udp", "multicast", "http"] = "auto"
@@ -142,7 +142,8 @@ class SourcesSection(Section):
     the path of an MP4 file."""
     audio: AudioChoice = "keep"
     """What becomes of sound: with `aac` or `opus` a worker process makes that of it for outputs
-    which cannot carry what the source sends, `keep` leaves it out there, `drop` everywhere."""
+    which cannot carry what the source sends, `keep` leaves it out there, `drop` everywhere. Or what
+    single outputs have, such as `{hls: aac, rtsp: keep}`."""
     slate_timeout: Annotated[float, DurationIn("0", "365d")] = 0.0
     """A slate is shown at most so long, then readers are closed; 0: until the source returns."""
     silent_after: Annotated[float, DurationIn("500ms", "1h")] = 2.0

@@ -223,6 +223,7 @@ class ReaderSkipped:
     reader: str
     lag: float  # seconds
     chunks: int  # dropped for this reader
+    cause: str  # whose doing it is: network (the reader's own), server, source
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,11 +3,13 @@
 A `Recoding` is a track that no source publishes: it is made of a sound track of the stream, in the
 same times. It is announced with the others from the start, for its parameters are known, but made
 only while an output uses it: who makes it (a worker, see `flux/bridges/recoder.py`) sets `sink` and
-gives the frames back to the stream. An output that can carry the source's own track takes that one.
+gives the frames back to the stream. An output that can carry the source's own track takes that one,
+unless it was asked to have another codec. All outputs that take a track share what is made.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Literal
 
 from media.codecs.aac import AacParameters, make_config
@@ -19,6 +21,8 @@ from media.track import AAC, AC3, EAC3, G722, L16, MP3, OPUS, PCMA, PCMU, Kind, 
 from media.track_input import TrackInput
 
 AudioPolicy = Literal["keep", "aac", "opus", "drop"]
+ByOutput = Mapping[str, AudioPolicy]  # what single outputs are asked to have; by `family_of`
+NOBODY_ASKS: ByOutput = MappingProxyType({})
 
 SOURCES = frozenset({AAC, OPUS, PCMA, PCMU, G722, L16, MP3, AC3, EAC3})
 AAC_RATES = (16000, 22050, 24000, 32000, 44100, 48000)  # what every player takes
@@ -51,12 +55,16 @@ class Recoding:
 class Recodings:
     """What is made of the sound of one stream."""
 
-    def __init__(self, policy: AudioPolicy) -> None:
-        self.policy = policy
-        self._made: dict[Track, Recoding] = {}  # by source
+    def __init__(self, policy: AudioPolicy, by_output: ByOutput = NOBODY_ASKS) -> None:
+        """`policy` is for all outputs that are not in `by_output`."""
+        self._policy = policy
+        self._by_output = by_output
+        self._codecs = tuple(dict.fromkeys((policy, *by_output.values())))
+        self._made: dict[Track, dict[str, Recoding]] = {}  # by source, by codec
+        self.is_mute = self._codecs == ("drop",)  # no output has any sound
 
     def __iter__(self) -> Iterator[Recoding]:
-        return iter(tuple(self._made.values()))
+        return iter([each for made in self._made.values() for each in made.values()])
 
     def extend(self, tracks: Sequence[Track], first_id: int) -> tuple[Track, ...]:
         """What outputs see of these tracks: behind them those that can be made of their sound.
@@ -64,33 +72,94 @@ class Recodings:
         Tracks that went are forgotten, and so are their recodings. `first_id` is that of the first
         track which is made.
         """
-        if self.policy == "keep":
-            return tuple(tracks)
         for source in [source for source in self._made if source not in tracks]:
-            self._made.pop(source).end("tracks-changed")
+            for gone in self._made.pop(source).values():
+                gone.end("tracks-changed")
         for source in tracks:
-            if source not in self._made:
-                track = recoded(source, self.policy, first_id + len(self._made))
+            if source in self._made:
+                continue
+            made: dict[str, Recoding] = {}
+            for policy in self._codecs:
+                track_id = first_id + sum(map(len, self._made.values())) + len(made)
+                track = recoded(source, policy, track_id)
                 if track is not None:
-                    self._made[source] = Recoding(TrackInput(track, tracker_for(track)), source)
-        return (*tracks, *(each.track for each in self._made.values()))
+                    made[track.codec] = Recoding(TrackInput(track, tracker_for(track)), source)
+            if made:
+                self._made[source] = made
+        return (*tracks, *(each.track for each in self))
 
     def of(self, track: Track) -> Recoding | None:
         """The recoding that makes this track."""
         source = track.recoded_from
-        return self._made.get(source) if source is not None else None
+        return self._made.get(source, {}).get(track.codec) if source is not None else None
 
     def feed(self, frame: Frame) -> None:
         """A frame of the stream, for whoever makes something of it."""
-        recoding = self._made.get(frame.track)
-        if recoding is not None and recoding.sink is not None:
-            recoding.sink(frame)
+        for recoding in self._made.get(frame.track, {}).values():
+            if recoding.sink is not None:
+                recoding.sink(frame)
 
     def clear(self, reason: str) -> None:
         """The stream's run is over."""
-        made, self._made = self._made, {}
-        for recoding in made.values():
+        made = tuple(self)
+        self._made = {}
+        for recoding in made:
             recoding.end(reason)
+
+    # -- what an output takes ----------------------------------------------------------------
+
+    def choose(
+        self,
+        output: str,
+        tracks: Sequence[Track],
+        carries: Callable[[Track], bool],
+        is_welcome: Callable[[Track], bool] = lambda _: True,
+    ) -> tuple[Track, ...]:
+        """What an output carries of these tracks; of one source track the first that it can.
+
+        A track that is carried but not welcome, since few players take it so, is the last choice.
+        """
+        chosen: list[Track] = []
+        for ways in self._ways(output, tracks):
+            carried = sorted(filter(carries, ways), key=lambda way: not is_welcome(way))
+            chosen += carried[:1]
+        return tuple(chosen)
+
+    def offer(self, output: str, tracks: Sequence[Track]) -> tuple[Track, ...]:
+        """What an output that has a choice of formats should be able to carry."""
+        is_asked = family_of(output) in self._by_output
+        ways = self._ways(output, tracks)
+        return tuple(way for each in ways for way in (each[:1] if is_asked else each))
+
+    def left_out(
+        self, output: str, tracks: Sequence[Track], chosen: Sequence[Track]
+    ) -> tuple[Track, ...]:
+        """The source's tracks that the output should carry and does not."""
+        carried = {track.recoded_from or track for track in chosen}
+        return tuple(track for track in self._wanted(output, tracks) if track not in carried)
+
+    def _wanted(self, output: str, tracks: Sequence[Track]) -> Iterator[Track]:
+        has_sound = self._policy_of(output) != "drop"
+        for track in tracks:
+            if track.recoded_from is None and (has_sound or track.kind is not Kind.AUDIO):
+                yield track
+
+    def _policy_of(self, output: str) -> AudioPolicy:
+        return self._by_output.get(family_of(output), self._policy)
+
+    def _ways(self, output: str, tracks: Sequence[Track]) -> Iterator[tuple[Track, ...]]:
+        """For each track of the source: itself and what is made of it, what is wanted first."""
+        policy = self._policy_of(output)
+        is_asked = family_of(output) in self._by_output
+        for track in self._wanted(output, tracks):
+            made = [t for t in tracks if t.recoded_from is track and t.codec == policy]
+            is_last = is_asked and track.codec != policy
+            yield (*made, track) if is_last else (track, *made)
+
+
+def family_of(output: str) -> str:
+    """The outputs that are asked for together: `flv` of `flv` and `flv-enhanced`."""
+    return output.partition("-")[0]
 
 
 def recoded(source: Track, policy: AudioPolicy, track_id: int) -> Track | None:
@@ -107,22 +176,3 @@ def recoded(source: Track, policy: AudioPolicy, track_id: int) -> Track | None:
         aac = AacParameters.build(make_config(rate, channels), rate)
         return Track(track_id, Kind.AUDIO, AAC, rate, aac, source.language, source)
     return None
-
-
-def choose(
-    tracks: Sequence[Track],
-    carries: Callable[[Track], bool],
-    is_welcome: Callable[[Track], bool] = lambda _: True,
-) -> tuple[Track, ...]:
-    """What an output carries of these tracks: each one, else what is made of it, else nothing.
-
-    A track that is carried but not welcome, since few players take it so, is the last choice.
-    """
-    chosen: list[Track] = []
-    for track in tracks:
-        if track.recoded_from is not None:
-            continue
-        ways = (track, *(each for each in tracks if each.recoded_from is track))
-        carried = sorted(filter(carries, ways), key=lambda way: not is_welcome(way))
-        chosen += carried[:1]
-    return tuple(chosen)

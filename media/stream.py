@@ -36,7 +36,8 @@ from media.gop import GopCache, GopLimits
 from media.output import Output as Output
 from media.output import Reader as Reader
 from media.parameters import Parameters
-from media.recoding import AudioPolicy, Recoding, Recodings, choose
+from media.readers import Readers
+from media.recoding import NOBODY_ASKS, AudioPolicy, ByOutput, Recoding, Recodings
 from media.timeline import Timeline
 from media.track import OPAQUE_RTP, Kind, Track, TrackDescription, tracks_for
 from media.track_input import TrackInput
@@ -83,6 +84,9 @@ class StreamOptions:
     grace: float = 10.0  # readers are held so long when the source goes away
     trust_source_clock: bool = False
     audio: AudioPolicy = "keep"  # what becomes of sound that an output cannot carry
+    audio_by_output: ByOutput = field(
+        default_factory=dict
+    )  # and what single outputs have in its place
 
 
 class Stream:
@@ -99,14 +103,14 @@ class Stream:
         self.drops: Counter[str] = Counter()
         self.dropped_tracks: dict[tuple[str, int], TrackDropped] = {}
         self.outputs: dict[str, Output] = {}
-        self.readers: dict[str, Reader] = {}
+        self.readers = Readers(name, self.drops, emit)
         self.received_bytes = 0
         self.sent_bytes = 0  # by readers that have gone
         self.keyless = False
         self.key_at: float | None = None  # when the last key frame came
         self.timeline = Timeline(trust_source_clock=options.trust_source_clock)
         self.gop = GopCache(options.gop, has_video=False)
-        self.recodings = Recodings(options.audio)
+        self.recodings = Recodings(options.audio, options.audio_by_output)
         self.on_ready: Callable[[Stream], None] | None = None
         self.on_recoding: Callable[[Stream, Recoding], None] | None = None  # an output uses one
         self._emit = emit
@@ -186,6 +190,8 @@ class Stream:
 
     def release(self, reason: str, now: float) -> None:
         """Let go of the readers and of all media; the next run begins from nothing."""
+        if self.state in (State.LOST, State.SLATE):
+            self.readers.interruptions.cut(now, len(self.readers))
         self.end_outputs(reason)
         self.recodings.clear(reason)
         self.gop.clear()
@@ -229,11 +235,9 @@ class Stream:
         Where it can only carry what is made of a track, that is made from now on. `form`: what it
         is called where tracks are named, if not by the output's name.
         """
-        chosen = choose(tracks, carries, is_welcome)
-        carried = {track.recoded_from or track for track in chosen}
-        for track in tracks:
-            if track.recoded_from is None and track not in carried:
-                self.note_dropped_track(form or output, track)
+        chosen = self.recodings.choose(output, tracks, carries, is_welcome)
+        for track in self.recodings.left_out(output, tracks, chosen):
+            self.note_dropped_track(form or output, track)
         for track in chosen:
             recoding = self.recodings.of(track)
             if recoding is not None:
@@ -242,12 +246,13 @@ class Stream:
                     self.on_recoding(self, recoding)
         return chosen
 
-    def use_audio(self, policy: AudioPolicy, now: float) -> None:
+    def use_audio(self, policy: AudioPolicy, now: float, by_output: ByOutput = NOBODY_ASKS) -> None:
         """What becomes of sound that an output cannot carry, from now on."""
-        if policy != self.options.audio:
-            self.options = replace(self.options, audio=policy)
+        if (policy, by_output) != (self.options.audio, self.options.audio_by_output):
+            self.options = replace(self.options, audio=policy, audio_by_output=by_output)
             self.recodings.clear("stream-changed")
-            self.recodings = Recodings(policy)
+            self.recodings = Recodings(policy, by_output)
+            self.tracks = ()  # even if they stay the same, outputs may choose others of them
             if self.is_open:
                 self._settle(now)
 
@@ -273,7 +278,7 @@ class Stream:
         size = sum(map(len, payload))
         state.size_bytes += size
         self.received_bytes += size
-        if self.options.audio == "drop" and track.kind is Kind.AUDIO:
+        if self.recodings.is_mute and track.kind is Kind.AUDIO:
             return
         inspected = state.tracker.inspect(payload)
         if inspected.changed:
@@ -374,7 +379,7 @@ class Stream:
         usable: list[Track] = []
         has_media = not all(map(_is_data, self.inputs))
         for track, state in self.inputs.items():
-            if self.options.audio == "drop" and track.kind is Kind.AUDIO:
+            if self.recodings.is_mute and track.kind is Kind.AUDIO:
                 continue
             if has_media and _is_data(track):
                 usable.append(track)  # it may say nothing for hours
@@ -413,12 +418,16 @@ class Stream:
     # -- time and figures --------------------------------------------------------------------
 
     def tick(self, now: float, wall_offset: float) -> None:
-        """About once a second: rates, and tracks that stay silent."""
+        """A few times a second: rates, tracks that stay silent, what readers do not get."""
         self.timeline.set_wall_offset(wall_offset)
         if self.state is State.WAITING:
             self._settle(now)
         for state in (*self.inputs.values(), *(each.state for each in self.recodings)):
             state.measure(now)
+        if self.is_open or self.state is State.LOST:
+            self.readers.look(now, self.inputs.values(), is_lost=self.state is not State.READY)
+        else:
+            self.readers.interruptions.rest()
 
     @property
     def size_bytes(self) -> int:

@@ -9,6 +9,7 @@ from typing import Literal, Self
 from pydantic import BaseModel, ConfigDict, JsonValue
 
 from flux.api.forward_model import ForwardTarget
+from flux.api.interruption_model import Interruptions
 from flux.api.source_model import Seat, Slate
 from flux.telemetry.redact import redact_text
 from flux.telemetry.snapshot import (
@@ -219,6 +220,7 @@ class Stream(Model):
     readers: dict[str, int]
     reader_list: list[Reader] | None
     drops: dict[str, int]
+    interruptions: Interruptions
     dropped_tracks: list[TrackDropped]
     memory_bytes: int
     rtp: Rtp | None
@@ -253,6 +255,7 @@ class Stream(Model):
             readers=dict(stream.readers),
             reader_list=None if readers is None else [Reader.of(each) for each in readers],
             drops=dict(stream.drops),
+            interruptions=Interruptions.of(stream.interruptions),
             dropped_tracks=[TrackDropped.of(dropped) for dropped in stream.dropped_tracks],
             memory_bytes=stream.memory_bytes,
             rtp=Rtp.of(stream.rtp) if stream.rtp else None,
@@ -317,6 +320,8 @@ class Session(Model):
     sent_bytes: int
     received_bytes: int
     dropped: int
+    interruptions: Interruptions
+    """Of a reader, since it came."""
     link: Link | None
 
     @classmethod
@@ -335,6 +340,7 @@ class Session(Model):
             sent_bytes=session.sent_bytes,
             received_bytes=session.received_bytes,
             dropped=session.dropped,
+            interruptions=Interruptions.of(session.interruptions),
             link=Link.of(session.link) if session.link is not None else None,
         )
 

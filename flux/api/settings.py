@@ -6,14 +6,14 @@ the place where it was shown stands for the secret that is there.
 
 import asyncio
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from aiohttp import ClientPayloadError, web
 from aiohttp.http_exceptions import HttpProcessingError
 from pydantic import JsonValue, ValidationError
 
-from config.problems import problems_of
+from config.problems import path_of, problems_of
 from config.quantities import FROM_FILE
 from config.schema import StreamSection
 from config.section import Section
@@ -107,7 +107,7 @@ def build(values: Mapping[str, Any], current: StreamSection | None) -> StreamSec
         return StreamBody.model_validate({"stream": values}, context=FROM_FILE).stream
     except ValidationError as error:
         problems = problems_of(error, StreamBody, {}, "")
-        paths = [_path(each["loc"]) for each in error.errors(include_url=False)]
+        paths = [path_of(each)[1:] for each in error.errors(include_url=False)]
     faults = [
         Fault(problem.reason, pointer=pointer_to(path))
         for problem, path in zip(problems, paths, strict=True)
@@ -130,10 +130,6 @@ def show(section: StreamSection) -> dict[str, JsonValue]:
     if not isinstance(shown, dict):
         raise TypeError("settings are no section")
     return shown
-
-
-def _path(location: Sequence[str | int]) -> list[str | int]:
-    return [step for step in location[1:] if step != "[key]"]
 
 
 def _merge(target: Any, changes: Any) -> Any:

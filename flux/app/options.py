@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+from config.audio import audio_words
 from config.schema import Config, StreamSection
 from config.srt import SrtStreamSection
 from flux.bridges.hls.options import HlsBridgeOptions
@@ -28,10 +29,14 @@ ANSWER_MARGIN = 5.0  # seconds beyond the hold of a reader: the router answers f
 HLS_FIRST_SEGMENTS = 10.0  # seconds that a playlist is held for once its stream is ready
 
 
+AUDIO_FAMILIES = {"mp4": "fmp4", "rtsp": "rtp"}  # where media calls outputs by other names
+
+
 def stream_options(config: Config, section: StreamSection) -> StreamOptions:
     """What a stream is made with."""
     cache, fanout = config.gop_cache, config.fanout
     max_lag = section.max_lag or fanout.lag_limit
+    word, named = audio_words(section.audio, config.sources.audio)
     return StreamOptions(
         gop=GopLimits(cache.duration, cache.frames, cache.size),
         feed=FeedOptions(
@@ -42,7 +47,8 @@ def stream_options(config: Config, section: StreamSection) -> StreamOptions:
             log_seconds=max(cache.duration, max_lag),
         ),
         grace=config.sources.grace_period,
-        audio=section.audio or config.sources.audio,
+        audio=word,
+        audio_by_output={AUDIO_FAMILIES.get(key, key): each for key, each in named.items()},
     )
 
 

@@ -219,7 +219,7 @@ class StreamRegistry:
         stream = self._router.find(name)
         if stream is not None:
             options = stream_options(self._config, section)
-            stream.use_audio(options.audio, time.monotonic())
+            stream.use_audio(options.audio, time.monotonic(), options.audio_by_output)
             stream.options = options
 
     def _find(self, name: str) -> _Entry:

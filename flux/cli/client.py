@@ -254,6 +254,11 @@ def _print_stream(stream: Mapping[str, Any]) -> None:
         lost = rtp["lost"] / (rtp["packets"] + rtp["lost"])
         facts.append(("rtp", f"{rtp['packets']} packets, {percent(lost)} lost"))
     facts += [(f"dropped {reason}", count) for reason, count in stream["drops"].items()]
+    facts += [
+        ("interrupted", f"{each['count']} by {cause}, {seconds(each['seconds'])}")
+        for cause, each in stream["interruptions"].items()
+        if each["count"]
+    ]
     facts += [("track", dropped["text"]) for dropped in stream["dropped_tracks"]]
     for key, value in facts:
         typer.echo(f"{key:<14}{plain(value)}")

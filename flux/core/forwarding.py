@@ -193,7 +193,7 @@ class Forwarding:
             forward = self._factory(stream.name, self.target.url, said)
             self._forward, self._stream = forward, stream
             self.since = self._owner.wall()
-            stream.readers[self.id] = self
+            stream.readers.enter(self)
             forward.start(stream)
         except PeerError as error:
             self._ended(forward, error.reason)
@@ -245,7 +245,7 @@ class Forwarding:
         )
         stream, self._stream = self._stream, None
         if stream is not None and stream.readers.get(self.id) is self:
-            del stream.readers[self.id]
+            stream.readers.leave(self.id)
             stream.sent_bytes += figures.sent_bytes
 
     def _give_back(self) -> None:

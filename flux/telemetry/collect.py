@@ -27,7 +27,7 @@ from flux.telemetry.snapshot import (
     StreamSnapshot,
     TrackSnapshot,
 )
-from media.events import ReaderJoined
+from media.events import ReaderJoined, ReaderRefused
 from media.link import Linked, LinkFigures
 from media.parameters import AudioParameters, VideoParameters
 from media.priority import Priority
@@ -78,12 +78,18 @@ class Collector:
         self.access: Callable[[], AccessFigures] = AccessFigures
         self.slates: Callable[[str], tuple[str, str, str, int]] = _no_slate
         bus.subscribe(ReaderJoined, self._joined)
+        bus.subscribe(ReaderRefused, self._refused)
 
     def _joined(self, event: ReaderJoined) -> None:
         histogram = self._joins.get(event.protocol)
         if histogram is None:
             histogram = self._joins[event.protocol] = Histogram(JOIN_BOUNDS)
         histogram.observe(event.seconds)
+
+    def _refused(self, event: ReaderRefused) -> None:
+        stream = self._router.find(event.stream)
+        if stream is not None:
+            stream.readers.refused(event.reason)
 
     def snapshot(self) -> ServerSnapshot:
         """The server as it is now."""
@@ -122,6 +128,7 @@ class Collector:
         found: list[SessionSnapshot] = []
         for stream in self._router.streams():
             declared = self._router.declared(stream.name)
+            shared = stream.readers.interruptions.shared()
             found += [
                 SessionSnapshot(
                     id=publisher.session,
@@ -149,6 +156,9 @@ class Collector:
                     lag=reader.lag(),
                     sent_bytes=reader.sent_bytes,
                     dropped=reader.dropped,
+                    interruptions=stream.readers.interruptions.of(
+                        reader.id, reader.dropped, shared
+                    ),
                     link=reader.link() if isinstance(reader, Linked) else None,
                 )
                 for reader in stream.readers.values()
@@ -209,6 +219,7 @@ class Collector:
             sent_bytes=stream.sent_bytes + sum(r.sent_bytes for r in stream.readers.values()),
             readers=Counter(reader.protocol for reader in stream.readers.values()),
             drops=_drops(stream),
+            interruptions=stream.readers.interruptions.total(),
             dropped_tracks=tuple(
                 DroppedTrack(track=track, kind=event.kind, codec=event.codec, output=event.output)
                 for (_, track), event in stream.dropped_tracks.items()

@@ -74,6 +74,7 @@ def families(snapshot: ServerSnapshot) -> Iterator[Metric]:
     yield from _access_families(snapshot.access)
     yield from _hook_families(snapshot.hooks)
     yield from _stream_families(snapshot.streams)
+    yield from _interruption_families(snapshot.streams)
     yield from _rtp_families(snapshot.streams)
     yield from _link_families(snapshot.streams)
 
@@ -272,6 +273,32 @@ def _stream_families(streams: tuple[StreamSnapshot, ...]) -> Iterator[Metric]:
     yield readers
     yield drops
     yield tracks
+
+
+def _interruption_families(streams: tuple[StreamSnapshot, ...]) -> Iterator[Metric]:
+    interruptions = CounterMetricFamily(
+        "flux_reader_interruptions",
+        "Interruptions that readers saw, each counted once a reader.",
+        labels=("stream", "cause"),
+    )
+    seconds = CounterMetricFamily(
+        "flux_reader_interruption_seconds",
+        "How long these were, in seconds of all readers together.",
+        labels=("stream", "cause"),
+    )
+    caused = CounterMetricFamily(
+        "flux_dropped_by_cause",
+        "Frames, units or packets not passed on, by cause.",
+        labels=("stream", "cause"),
+    )
+    for stream in streams:
+        for cause, tally in stream.interruptions.items():
+            interruptions.add_metric((stream.name, cause), tally.count)
+            seconds.add_metric((stream.name, cause), tally.seconds)
+            caused.add_metric((stream.name, cause), tally.dropped)
+    yield interruptions
+    yield seconds
+    yield caused
 
 
 def _link_families(streams: tuple[StreamSnapshot, ...]) -> Iterator[Metric]:

@@ -13,6 +13,7 @@ from flux.core.admission import AccessFigures
 from flux.core.forward import ForwardSnapshot
 from flux.core.histogram import HistogramSnapshot
 from flux.core.hooks.status import HookStatus
+from media.interruptions import Tallies, no_tallies
 from media.link import LinkFigures
 
 READY = "ready"  # the state of a stream that readers get its source's media from
@@ -98,6 +99,7 @@ class SessionSnapshot:
     sent_bytes: int = 0
     received_bytes: int = 0
     dropped: int = 0
+    interruptions: Tallies = field(default_factory=no_tallies)  # of a reader, since it came
     link: LinkFigures | None = None  # where its protocol measures the line
 
 
@@ -145,6 +147,7 @@ class StreamSnapshot:
     readers: Mapping[str, int] = field(default_factory=dict)  # protocol -> readers
     reader_list: tuple[ReaderSnapshot, ...] = ()
     drops: Mapping[str, int] = field(default_factory=dict)  # reason -> frames or packets
+    interruptions: Tallies = field(default_factory=no_tallies)  # of all readers
     dropped_tracks: tuple[DroppedTrack, ...] = ()
     memory_bytes: int = 0  # cache and feeds
     rtp: RtpSnapshot | None = None

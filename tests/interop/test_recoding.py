@@ -7,6 +7,7 @@ listens at what comes out.
 import io
 import os
 import signal
+import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -93,7 +94,13 @@ def av_offset(body: bytes, form: str) -> tuple[str, float]:
 
 @pytest.fixture(scope="module")
 def flux(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FluxProcess]:
-    streams = {"g711": {"audio": "aac"}, "opus": {"audio": "aac"}, "kept": {}}
+    by_output = {"hls": "aac", "flv": "aac", "rtsp": "keep", "ts": "drop"}
+    streams: dict[str, dict[str, object]] = {
+        "g711": {"audio": "aac"},
+        "opus": {"audio": "aac"},
+        "kept": {},
+        "asked": {"audio": by_output},
+    }
     with FluxProcess(tmp_path_factory.mktemp("recoding"), streams) as process:
         yield process
 
@@ -127,6 +134,31 @@ def test_opus_stays_where_it_can_be_carried(flux: FluxProcess) -> None:
         codec, offset = av_offset(body, "flv")
         assert codec == "aac"
         assert abs(offset) <= MOST
+
+
+def probed(source: str, *options: str) -> set[str]:
+    """The codecs that ffprobe finds."""
+    command = ["ffprobe", "-v", "error", *options, "-show_entries", "stream=codec_name"]
+    command += ["-of", "csv=p=0", source]
+    found = subprocess.run(command, capture_output=True, check=True, timeout=30, text=True)
+    return {line.strip(",") for line in found.stdout.split()}
+
+
+def test_each_output_has_the_sound_that_it_was_asked_for(flux: FluxProcess) -> None:
+    """HLS and FLV could carry Opus, too: they have AAC since somebody wants it so."""
+    before = set(workers(flux))
+    with publisher(flux.rtsp("asked"), *OPUS):
+        flux.wait_until(lambda: flux.stream("asked")["state"] == "ready", "the stream is ready")
+        assert probed(flux.hls("asked")) == {"h264", "aac"}
+        assert probed(flux.rtsp("asked"), "-rtsp_transport", "tcp") == {"h264", "opus"}
+        assert probed(flux.ts("asked")) == {"h264"}
+        assert probed(flux.mp4("asked")) == {"h264", "opus"}
+        body = capture.whole_tags(capture.flv(flux.flv("asked"), 3.5))
+        codec, offset = av_offset(body, "flv")
+        assert codec == "aac"
+        assert abs(offset) <= MOST
+        assert len(set(workers(flux)) - before) == 1, "HLS and FLV share one"
+        assert flux.stream("asked")["dropped_tracks"] == []
 
 
 def test_without_the_setting_the_sound_is_left_out_and_named(flux: FluxProcess) -> None:

@@ -84,6 +84,7 @@ async def test_a_reader_that_sleeps_goes_on_at_a_key_frame() -> None:
                 lambda: any(isinstance(each, WriteResumed) for each in stage.events), "it goes on"
             )
             assert {each.reader for each in skipped()} == {session}
+            assert {each.cause for each in skipped()} == {"network"}
             assert stream.readers[session].dropped > 0
             await playing
             await asyncio.sleep(0.3)

@@ -1,5 +1,7 @@
 """Tracks that are made of others: which there are, who takes them, what becomes of their frames."""
 
+from functools import partial
+
 import pytest
 
 from media.codecs.aac import AacParameters, make_config
@@ -8,7 +10,7 @@ from media.codecs.mp3 import Mp3Parameters
 from media.codecs.opus import OpusParameters
 from media.frame import NO_TIME, Frame
 from media.parameters import AudioParameters
-from media.recoding import AudioPolicy, Recoding, Recodings, choose, recoded
+from media.recoding import AudioPolicy, Recoding, Recodings, recoded
 from media.stream import State, Stream, StreamOptions
 from media.track import AAC, G726, OPUS, PCMA, Kind, Track, TrackDescription
 
@@ -85,6 +87,7 @@ def test_an_output_takes_the_source_s_own_where_it_can() -> None:
     made = recoded(sound, "aac", 1)
     assert made is not None
     tracks = (sound, made)
+    choose = partial(Recodings("aac").choose, "ts")
     assert choose(tracks, lambda track: True) == (sound,)
     assert choose(tracks, lambda track: track.codec == AAC) == (made,)
     assert choose(tracks, lambda track: False) == ()
@@ -93,14 +96,17 @@ def test_an_output_takes_the_source_s_own_where_it_can() -> None:
 
 
 class Watcher:
-    """An output that carries AAC only."""
+    """An output that carries AAC only, or these codecs."""
 
-    name = "watcher"
     size_bytes = 0
+    tracks: tuple[Track, ...] = ()
 
-    def __init__(self, stream: Stream) -> None:
+    def __init__(self, stream: Stream, name: str = "watcher", *codecs: str) -> None:
+        self.name = name
+        self.stream = stream
         self.frames: list[Frame] = []
-        self.tracks = stream.choose(self.name, stream.tracks, lambda track: track.codec == AAC)
+        self.codecs = codecs or (AAC,)
+        self.tracks_changed(stream.tracks)
         stream.outputs[self.name] = self
 
     def frame(self, frame: Frame) -> None:
@@ -108,15 +114,18 @@ class Watcher:
             self.frames.append(frame)
 
     def tracks_changed(self, tracks: tuple[Track, ...]) -> None:
-        del tracks
+        self.tracks = self.stream.choose(self.name, tracks, lambda t: t.codec in self.codecs)
 
     def close(self, reason: str) -> None:
         del reason
 
 
-def stream_of(policy: AudioPolicy) -> tuple[Stream, Track, list[Recoding], list[object]]:
+def stream_of(
+    policy: AudioPolicy, **by_output: AudioPolicy
+) -> tuple[Stream, Track, list[Recoding], list[object]]:
     events: list[object] = []
-    stream = Stream("cam", StreamOptions(audio=policy), events.append)
+    options = StreamOptions(audio=policy, audio_by_output=by_output)
+    stream = Stream("cam", options, events.append)
     wanted: list[Recoding] = []
     stream.on_recoding = lambda _, recoding: wanted.append(recoding)
     (track,) = stream.begin([TrackDescription(Kind.AUDIO, PCMA, 8000, G711)], 0.0)
@@ -184,3 +193,84 @@ def test_sound_that_is_not_wanted_is_not_there() -> None:
     assert stream.inputs[sound].size_bytes == 160  # it is seen that it comes
     assert track is not sound
     assert data in stream.inputs
+
+
+def codecs(tracks: tuple[Track, ...]) -> list[str]:
+    return [track.codec for track in tracks]
+
+
+def test_an_output_that_is_asked_for_a_codec_has_it_though_it_could_carry_the_source_s() -> None:
+    stream, _, wanted, _ = stream_of("keep", hls="aac", rtp="keep", ts="drop")
+    assert codecs(stream.tracks) == [PCMA, AAC]
+    every = (PCMA, AAC, OPUS)
+    assert codecs(Watcher(stream, "hls", *every).tracks) == [AAC]
+    assert codecs(Watcher(stream, "rtp", *every).tracks) == [PCMA]
+    assert codecs(Watcher(stream, "fmp4", *every).tracks) == [PCMA], "what nobody asked for"
+    assert codecs(Watcher(stream, "ts", *every).tracks) == []
+    assert not stream.dropped_tracks, "who asks for no sound is not told of it"
+    assert codecs(Watcher(stream, "srt", AAC).tracks) == [], "nor made for others"
+    assert [event.output for event in stream.dropped_tracks.values()] == ["srt"]
+    assert len(wanted) == 1
+
+
+def test_what_cannot_be_made_or_carried_is_the_source_s_own_or_named() -> None:
+    stream, _, wanted, _ = stream_of("keep", flv="opus", hls="opus")
+    assert codecs(Watcher(stream, "flv-legacy", PCMA, AAC).tracks) == [PCMA]
+    assert codecs(Watcher(stream, "hls", AAC).tracks) == []
+    assert [event.output for event in stream.dropped_tracks.values()] == ["hls"]
+    assert wanted == []
+
+
+def test_outputs_that_want_the_same_share_one_recoding() -> None:
+    stream, track, wanted, _ = stream_of("keep", hls="aac", flv="aac", rtp="opus", srt="opus")
+    assert [(each.id, each.codec) for each in stream.tracks] == [(0, PCMA), (1, AAC), (2, OPUS)]
+    every = (PCMA, AAC, OPUS)
+    watchers = [Watcher(stream, name, *every) for name in ("hls", "flv", "flv-enhanced", "rtp")]
+    assert [codecs(each.tracks) for each in watchers] == [[AAC], [AAC], [AAC], [OPUS]]
+    aac, opus = dict.fromkeys(wanted)
+    assert (aac.users, opus.users) == ({"hls", "flv", "flv-enhanced"}, {"rtp"})
+    taken: list[str] = []
+    aac.sink = lambda _: taken.append(AAC)
+    opus.sink = lambda _: taken.append(OPUS)
+    stream.publish(track, 480, (bytes(160),), 0.06, NO_TIME)
+    assert taken == [AAC, OPUS]
+
+
+def test_a_source_that_has_the_codec_is_taken_as_it_is() -> None:
+    recodings = Recodings("keep", {"hls": "aac"})
+    sound = audio("aac", 48000, 2)
+    assert recodings.extend((sound,), 1) == (sound,)
+    assert recodings.choose("hls", (sound,), lambda _: True) == (sound,)
+
+
+def test_what_a_choice_of_formats_is_made_by() -> None:
+    sound = audio("opus", 48000, 2)
+    for asked, expected in (("aac", [AAC]), ("keep", [OPUS]), ("drop", [])):
+        recodings = Recodings("opus", {"hls": asked})  # type: ignore[dict-item]  # one of them
+        tracks = recodings.extend((sound,), 1)
+        assert codecs(recodings.offer("hls", tracks)) == expected
+        assert codecs(recodings.offer("hls-group:x", tracks)) == expected
+        assert codecs(recodings.offer("ts", tracks)) == [OPUS]
+
+
+def test_sound_that_only_some_outputs_want_is_there() -> None:
+    stream, _, _, _ = stream_of("drop", hls="aac")
+    assert stream.state is State.READY
+    assert codecs(Watcher(stream, "hls", PCMA, AAC).tracks) == [AAC]
+    assert codecs(Watcher(stream, "rtp", PCMA, AAC).tracks) == []
+
+
+def test_other_words_for_the_same_tracks_reach_the_outputs() -> None:
+    stream, _, wanted, _ = stream_of("keep")
+    watcher = Watcher(stream, "rtp", PCMA, AAC)
+    assert codecs(watcher.tracks) == [PCMA]
+    stream.use_audio("keep", 1.0, {"rtp": "drop"})
+    assert codecs(watcher.tracks) == []
+    stream.use_audio("keep", 2.0, {"rtp": "aac"})
+    assert codecs(watcher.tracks) == [AAC]
+    ends: list[str] = []
+    (recoding,) = wanted
+    recoding.on_end = ends.append
+    stream.use_audio("keep", 3.0)
+    assert codecs(watcher.tracks) == [PCMA]
+    assert ends == ["stream-changed"]

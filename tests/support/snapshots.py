@@ -13,6 +13,8 @@ from flux.telemetry.snapshot import (
     StreamSnapshot,
     TrackSnapshot,
 )
+from media.causes import Cause
+from media.interruptions import Tally, no_tallies
 from media.link import LinkFigures
 
 LAG = HistogramSnapshot((0.001, 0.01), (5, 3, 1), 0.05)
@@ -54,6 +56,7 @@ def make_stream(name: str = "live/cam1") -> StreamSnapshot:
             ReaderSnapshot(id="r2", protocol="hls", sent_bytes=1_000_000, dropped=7),
         ),
         drops={"h264-fu-loss": 3},
+        interruptions=no_tallies() | {Cause.SOURCE: Tally(4, 2.5, 3)},
         dropped_tracks=(DroppedTrack(track=1, kind="audio", codec="pcma", output="hls-ts"),),
         memory_bytes=7_000_000,
         rtp=RtpSnapshot(packets=10_000, lost=12, duplicates=1, reordered=2, jitter=0.004),

@@ -181,7 +181,7 @@ class HlsBridge:
         stream = session.stream
         self._sessions[session.token] = session
         self._viewers[stream.name] += 1
-        stream.readers[session.id] = session
+        stream.readers.enter(session)
         try:
             session.lease = self._router.open(
                 stream.name, self._stream_ready, self._stream_failed(session), session.asked_at

@@ -8,11 +8,13 @@ what there is to read are segments, made of each member's frames by an output of
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 from flux.base.errors import PeerError
 from flux.bridges.hls.output import OUTPUT_NAME
 from media.events import StreamStateChanged
 from media.frame import Frame
+from media.hls.container import container_for
 from media.hls.grid import plan
 from media.hls.group import (
     GroupMember,
@@ -42,13 +44,24 @@ class GroupSettings:
     keeps_order: bool = False
 
 
+def member_output(group: str) -> str:
+    """The name of the output by which a stream is in a group."""
+    return f"{MEMBER_OUTPUT}:{group}"
+
+
 class MemberOutput:
     """Feeds one variant with the frames of its stream."""
 
     def __init__(
-        self, group: str, stream: Stream, member: GroupMember, on_closed: Callable[[], None]
+        self,
+        group: str,
+        stream: Stream,
+        member: GroupMember,
+        choose: Callable[[tuple[Track, ...]], tuple[Track, ...]],
+        on_closed: Callable[[], None],
     ) -> None:
-        self.name = f"{MEMBER_OUTPUT}:{group}"
+        self.name = member_output(group)
+        self._choose = choose
         self.stream = stream
         self.member = member
         self._on_closed = on_closed
@@ -64,7 +77,7 @@ class MemberOutput:
 
     def tracks_changed(self, tracks: tuple[Track, ...]) -> None:
         """Other codecs or tracks: all variants mark a discontinuity."""
-        self.member.set_tracks(tracks)
+        self.member.set_tracks(self._choose(tracks))
 
     def close(self, reason: str) -> None:
         """The stream ends, or the group has no viewers."""
@@ -94,6 +107,7 @@ class GroupOutput:
         self._first = first
         self._on_change = on_change
         self._members: dict[int, MemberOutput] = {}
+        self._container = container_for(())
 
     # -- what the bridge asks for --------------------------------------------------------------
 
@@ -153,14 +167,17 @@ class GroupOutput:
     def begin(self, streams: dict[int, Stream], now: float) -> None:
         """Make the segmenters of these members; from now on their cuts are fixed."""
         options = self._options
-        tracks = [stream.tracks for stream in streams.values()]
+        offers = [stream.recodings.offer(OUTPUT_NAME, stream.tracks) for stream in streams.values()]
+        container = common_container(offers, options)
+        self._container = container_for((), container)
+        tracks = [self._choose(stream, stream.tracks) for stream in streams.values()]
         gops = [gop for stream in streams.values() if (gop := gop_of(stream))]
         span, target = plan(gops, options.segment_duration, options.max_gop)
         made = GroupOptions(
             options,
             span,
             target,
-            common_container(tracks, options),
+            container,
             shares_audio(tracks),
             self._group.settings.keeps_order,
         )
@@ -173,14 +190,27 @@ class GroupOutput:
         core = self.core
         if core is None or rank in self._members or self.is_ended:
             return
-        member = core.join(rank, stream.tracks, gop_of(stream), stream.gop.frames(), now)
+        chosen = self._choose(stream, stream.tracks)
+        member = core.join(rank, chosen, gop_of(stream), stream.gop.frames(), now)
         if member is None:
             for track in stream.tracks:
                 stream.note_dropped_track(OUTPUT_NAME, track)
             return
-        output = MemberOutput(self._group.name, stream, member, lambda: self._gone(rank))
+        output = MemberOutput(
+            self._group.name,
+            stream,
+            member,
+            partial(self._choose, stream),
+            lambda: self._gone(rank),
+        )
         self._members[rank] = output
         stream.outputs[output.name] = output
+
+    def _choose(self, stream: Stream, tracks: tuple[Track, ...]) -> tuple[Track, ...]:
+        """What the group carries of a member's tracks."""
+        container = self._container
+        name = member_output(self._group.name)
+        return stream.choose(name, tracks, container.carries, form=container.name)
 
     def _gone(self, rank: int) -> None:
         output = self._members.pop(rank, None)

@@ -30,9 +30,8 @@ class HlsOutput:
         self.name = OUTPUT_NAME
         self.stream = stream
         self._on_change = on_change
-        container = container_for(
-            stream.tracks, FMP4 if options.part_duration else options.container
-        )
+        offered = stream.recodings.offer(self.name, stream.tracks)
+        container = container_for(offered, FMP4 if options.part_duration else options.container)
         self._container = container
         self.segmenter = Segmenter(
             self._choose(stream.tracks),

@@ -67,10 +67,16 @@ class HlsSession:
         if isinstance(found, Segment):
             due = self._next_sequence
             if due is not None and found.sequence > due:
-                self.dropped += max(0, min(oldest, found.sequence) - due)
+                self._miss(max(0, min(oldest, found.sequence) - due), found.seconds)
             self._next_sequence = found.sequence + 1
         else:  # of a segment that it need not fetch
             self._next_sequence = None
+
+    def _miss(self, segments: int, seconds: float) -> None:
+        """So many segments of about this length went before the player asked for them."""
+        if segments:
+            self.dropped += segments
+            self.stream.readers.skipped(PROTOCOL, self.id, segments * seconds, segments)
 
     def refusal(self) -> tuple[int, str]:
         """Status and reason for what is still asked for under this token after its end."""
@@ -84,7 +90,7 @@ class HlsSession:
             return
         self.closed = True
         self.end_reason = reason
-        self.stream.readers.pop(self.id, None)
+        self.stream.readers.leave(self.id, reason)
         self.stream.sent_bytes += self.sent_bytes
         self._emit(ReaderClosed(self.stream.name, PROTOCOL, self.id, reason, self.sent_bytes))
         if self.lease is not None:

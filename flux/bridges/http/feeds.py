@@ -17,7 +17,7 @@ from flux.bridges.http.response import CORS, Header
 from flux.bridges.http.websocket import MEDIA_FRAMES, VERSION, Handshake
 from flux.core.admission import Admission, Verdict
 from flux.core.scheduler import LoopScheduler
-from media.events import ReaderClosed, ReaderJoined, ReaderSkipped
+from media.events import ReaderClosed, ReaderJoined
 from media.feed import Feed
 from media.feed_reader import START_GOP, START_KEY, START_LIVE, FeedReader, Scheduler
 from media.format import Format
@@ -71,7 +71,6 @@ class FeedOutput:
         self,
         stream: Stream,
         kind: FeedOutputKind,
-        emit: Emit,
         scheduler: Scheduler | None = None,
     ) -> None:
         """Raises PeerError `no-playable-track`; the scheduler is that of the loop."""
@@ -80,7 +79,6 @@ class FeedOutput:
         self._carries = kind.carries
         self._is_welcome = kind.is_welcome
         self._only = kind.only
-        self._emit = emit
         tracks = self._choose(stream.tracks)
         if not tracks:
             raise PeerError("no-playable-track", 415, stream.name)
@@ -133,14 +131,13 @@ class FeedOutput:
             del self._stream.outputs[self.name]
 
     def _skipped(self, reader: FeedReader, lag: float, chunks: int) -> None:
-        self._stream.drops["reader-skipped"] += chunks
         name = self.names.get(reader, "")
         protocol = name.rpartition("-")[0]
-        self._emit(ReaderSkipped(self._stream.name, protocol, name, lag, chunks))
+        self._stream.readers.skipped(protocol, name, lag, chunks)
 
 
 def feed_output_of(
-    stream: Stream, kind: FeedOutputKind, emit: Emit, scheduler: Scheduler | None = None
+    stream: Stream, kind: FeedOutputKind, scheduler: Scheduler | None = None
 ) -> FeedOutput:
     """The stream's feed of this kind, made for its first reader; PeerError `no-playable-track`.
 
@@ -149,7 +146,7 @@ def feed_output_of(
     output = stream.outputs.get(kind.name)
     if isinstance(output, FeedOutput) and not output.feed.closed:
         return output
-    output = FeedOutput(stream, kind, emit, scheduler)
+    output = FeedOutput(stream, kind, scheduler)
     stream.outputs[kind.name] = output
     return output
 
@@ -267,7 +264,7 @@ class HttpFeedReader:
         reader = output.feed.attach(sink, self._start, variant)
         self._stream, self._output, self._reader = stream, output, reader
         output.names[reader] = self.id
-        stream.readers[self.id] = self
+        stream.readers.enter(self)
         seconds = bridge.now() - self._arrived
         bridge.emit(ReaderJoined(stream.name, self.protocol, self.id, seconds))
 
@@ -293,7 +290,7 @@ class HttpFeedReader:
         if reader is not None and output is not None and stream is not None:
             output.feed.detach(reader)
             output.names.pop(reader, None)
-            stream.readers.pop(self.id, None)
+            stream.readers.leave(self.id, reason)
             stream.sent_bytes += reader.sent_bytes
             output.close_if_unused()
             event = ReaderClosed(stream.name, self.protocol, self.id, reason, reader.sent_bytes)
@@ -333,7 +330,7 @@ class HttpFeedBridge:
     def output_of(self, stream: Stream, request: Request) -> FeedOutput:
         """The feed that this request is for, made for its first reader; raises PeerError."""
         kind = self.kind if self._forms is None else self._forms.choose(stream, request)
-        return feed_output_of(stream, kind, self.emit)
+        return feed_output_of(stream, kind)
 
     def handle(self, request: Request, connection: HttpConnection) -> bool:
         """Answer a request for `/NAME<suffix>`; False for any other path."""

@@ -1,7 +1,7 @@
 """The RTP output of a stream: packets made once, for TCP and datagram readers together."""
 
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from weakref import WeakValueDictionary
 
@@ -24,12 +24,11 @@ from flux.bridges.rtp.packer import (
     split_frames,
 )
 from flux.net.udp_send import Run, make_runs
-from media.events import ReaderSkipped, WriteFailed, WriteResumed
+from media.events import WriteFailed, WriteResumed
 from media.feed import Feed
 from media.feed_log import Chunk
 from media.feed_reader import START_GOP, START_KEY, FeedReader, Scheduler, Sink, Variant
 from media.frame import Frame
-from media.recoding import choose
 from media.stream import Emit, Stream
 from media.track import Track
 
@@ -107,8 +106,8 @@ class RtpOutput:
 
     def tracks_changed(self, tracks: tuple[Track, ...]) -> None:
         """A description cannot change within a session: readers are closed and come again."""
-        carried = {track.track for track in self.tracks}
-        if carried != {track for track in tracks if track in carried} or self._is_more(tracks):
+        chosen = tracks_of(self._stream, tracks)
+        if set(chosen) != {track.track for track in self.tracks}:
             self.close("tracks-changed")
 
     def close(self, reason: str) -> None:
@@ -265,13 +264,10 @@ class RtpOutput:
     def _forget_cut(self) -> None:
         self._cut = {}
 
-    def _is_more(self, tracks: tuple[Track, ...]) -> bool:
-        """Whether there is a track that RTP can carry and that has no place here yet."""
-        return len(choose(tracks, is_carried)) != len(self.tracks)
-
     def _write_fault(self, reader: DatagramReader, is_failing: bool) -> None:
         protocol, name = reader.owner
         if is_failing:
+            self._stream.readers.lost(name)
             self._emit(WriteFailed(self._stream.name, protocol, name, "datagram-not-sent"))
         else:
             lost = reader.dropped - reader.dropped_before
@@ -282,9 +278,8 @@ class RtpOutput:
             del self._stream.outputs[self.name]
 
     def _skipped(self, reader: FeedReader, lag: float, chunks: int) -> None:
-        self._stream.drops["reader-skipped"] += chunks
         protocol, name = self.names.get(reader, ("", ""))
-        self._emit(ReaderSkipped(self._stream.name, protocol, name, lag, chunks))
+        self._stream.readers.skipped(protocol, name, lag, chunks)
 
 
 def _counter_of(stream: Stream) -> Callable[[str], None]:
@@ -294,6 +289,11 @@ def _counter_of(stream: Stream) -> Callable[[str], None]:
         stream.drops[reason] += 1
 
     return count
+
+
+def tracks_of(stream: Stream, tracks: Sequence[Track]) -> tuple[Track, ...]:
+    """Those of these tracks that RTP carries, whether or not anybody reads them."""
+    return stream.recodings.choose(OUTPUT, tracks, is_carried)
 
 
 def rtp_output_of(stream: Stream, emit: Emit, scheduler: Scheduler) -> RtpOutput:

@@ -19,7 +19,6 @@ from media.frame import Frame
 from media.payloads.base import DropCallback
 from media.payloads.encodings import Encoding, encoding_for
 from media.payloads.formats import packetizer_for
-from media.recoding import choose
 from media.track import Track
 
 # RTP payload bytes. With RTP, SRTP, UDP and IPv6 headers a packet stays below 1,500.
@@ -103,7 +102,7 @@ def rtp_tracks(
     `on_drop` hears the reason of each unit that its format cannot carry.
     """
     found: list[RtpOutTrack] = []
-    for track in choose(tracks, is_carried):
+    for track in tracks:
         encoding = encoding_for(track)
         if encoding is not None:
             found.append(RtpOutTrack(len(found), track, encoding, random_bits, on_drop))

@@ -10,7 +10,7 @@ from urllib.parse import parse_qsl
 from config.names import check_stream_name
 from flux.base.errors import PeerError, WireError
 from flux.bridges.rtp.description import Place, describe
-from flux.bridges.rtp.output import Hold, RtpOutput, rtp_output_of
+from flux.bridges.rtp.output import Hold, RtpOutput, rtp_output_of, tracks_of
 from flux.bridges.rtp.packer import RtpOutTrack, rtp_tracks
 from flux.bridges.rtp.secure import SecureTrack, is_secure
 from flux.bridges.rtp.tracks import RtpTrack
@@ -185,7 +185,7 @@ class Entrance:
             if peer.is_secure:
                 tracks, places = self._describe_keys(peer, stream)
             else:
-                tracks = rtp_tracks(stream.tracks, secrets.randbits)
+                tracks = rtp_tracks(tracks_of(stream, stream.tracks), secrets.randbits)
         except PeerError as error:
             refuse(peer, asked, error.status, error.reason)
             return

@@ -204,9 +204,11 @@ class PlaySession(Linked):
         reports = self._reports
         if reports is None:
             return
-        broken = reports.broken
+        broken, lost = reports.broken, reports.lost
         for data in opened:
             reports.receive(data, now)
+        if reports.lost > lost:
+            self.stream.readers.lost(self.id)
         if reports.broken != broken:
             self._context.drops[RTCP_MALFORMED] += reports.broken - broken
 

@@ -360,7 +360,7 @@ class RtspBridge:
         answer: Callable[[Reply], bool] = partial(peer.answer, asked.handle)
         if session.play(asked, answer):
             self._players[session] = None
-            session.stream.readers[session.id] = session
+            session.stream.readers.enter(session)
             seconds = time.monotonic() - session.began
             self._emit(ReaderJoined(session.stream.name, PROTOCOL, session.id, seconds))
 
@@ -380,7 +380,7 @@ class RtspBridge:
         session.close(reason)
         if was_reader:
             stream = session.stream
-            stream.readers.pop(session.id, None)
+            stream.readers.leave(session.id, reason)
             stream.sent_bytes += session.sent_bytes
             self._emit(ReaderClosed(stream.name, PROTOCOL, session.id, reason, session.sent_bytes))
 

@@ -36,6 +36,7 @@ class _Line:
         """Raises PeerError: nothing can be sent there."""
         self.link = link
         self._forward = forward
+        self._stream = stream
         self.sender = SrtSender(link, stream, START_GOP, self, LoopScheduler())
 
     def sender_ended(self, reason: str) -> None:
@@ -44,7 +45,7 @@ class _Line:
 
     def sender_skips(self, lag: float, packets: int) -> None:
         """It is too slow."""
-        self._forward.log.warning("target skips", lag=round(lag, 2), packets=packets)
+        self._stream.readers.skipped(PROTOCOL, self._forward.target, lag, packets)
 
     def sender_resumed(self, packets: int) -> None:
         """It gets media again."""
@@ -68,7 +69,8 @@ class SrtForward(LinkHandler):
         self._expected = 0  # links that were called or accepted, and are not there yet
         self._past = ForwardFigures()
         self._is_running = False
-        self.log = logger.bind(stream=name, protocol=PROTOCOL, target=self._url.address)
+        self.target = str(self._url.address)
+        self.log = logger.bind(stream=name, protocol=PROTOCOL, target=self.target)
         self.is_over = False
 
     # -- for the core ------------------------------------------------------------------------

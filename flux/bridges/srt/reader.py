@@ -18,7 +18,7 @@ from flux.bridges.srt.sender import SrtSender
 from flux.bridges.srt.sessions import SrtSessions
 from flux.core.scheduler import LoopScheduler
 from flux.net.resolve import host_of
-from media.events import ReaderClosed, ReaderJoined, ReaderSkipped, WriteResumed
+from media.events import ReaderClosed, ReaderJoined, WriteResumed
 from media.link import Linked, LinkFigures
 from media.mpegts.format import carries_track
 from media.router import Lease, Router
@@ -184,7 +184,8 @@ class SrtReader(LinkHandler, Linked):
 
     def sender_skips(self, lag: float, packets: int) -> None:
         """It is too slow."""
-        self._emit(ReaderSkipped(self.name, PROTOCOL, self.id, lag, packets))
+        if self._stream is not None:
+            self._stream.readers.skipped(PROTOCOL, self.id, lag, packets)
 
     def sender_resumed(self, packets: int) -> None:
         """It gets media again."""
@@ -201,7 +202,7 @@ class SrtReader(LinkHandler, Linked):
         except PeerError as error:
             self.end(error.reason)
             return
-        stream.readers[self.id] = self
+        stream.readers.enter(self)
         self._sessions.add(self.id, link)
         seconds = time.monotonic() - self._began
         self._emit(ReaderJoined(stream.name, PROTOCOL, self.id, seconds))
@@ -214,7 +215,7 @@ class SrtReader(LinkHandler, Linked):
         sender, stream = self._sender, self._stream
         if sender is not None and stream is not None:
             sender.close()
-            stream.readers.pop(self.id, None)
+            stream.readers.leave(self.id, reason)
             stream.sent_bytes += sender.sent_bytes
             self._emit(ReaderClosed(stream.name, PROTOCOL, self.id, reason, sender.sent_bytes))
         if self._lease is not None:

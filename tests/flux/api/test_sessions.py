@@ -59,6 +59,11 @@ async def test_one_session(api: ApiClient) -> None:
         "sent_bytes": 999,
         "received_bytes": 0,
         "dropped": 0,
+        "interruptions": {
+            "network": {"count": 0, "seconds": 0.0, "dropped": 0},
+            "server": {"count": 0, "seconds": 0.0, "dropped": 0},
+            "source": {"count": 0, "seconds": 0.0, "dropped": 0},
+        },
         "link": None,
     }
 

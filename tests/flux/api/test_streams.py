@@ -212,6 +212,9 @@ async def test_names_of_all_scripts(api: ApiClient, name: str) -> None:
         ({"ondemand": True}, ["/ondemand"]),
         ({"a/b~c": True}, ["/a~1b~0c"]),
         ({"source": "rtsp://***@other/1"}, ["/source"]),
+        ({"audio": "mp3"}, ["/audio"]),
+        ({"audio": {"hls": "mp3", "rtsp": "keep"}}, ["/audio/hls"]),
+        ({"audio": {"webrtc": "opus"}}, ["/audio/webrtc"]),
     ],
 )
 async def test_settings_that_cannot_be_are_refused_with_their_places(

@@ -18,6 +18,8 @@ from flux.telemetry.snapshot import (
     StreamSnapshot,
     TrackSnapshot,
 )
+from media.causes import Cause
+from media.interruptions import Tally, no_tallies
 from tests.support.ports import free_port
 from tests.support.scripted_http import Answer, ScriptedHttp, as_json, page, problem
 
@@ -38,6 +40,7 @@ STREAM = StreamSnapshot(
     received_bps=4_100_000,
     readers={"hls": 2, "http-flv": 1},
     drops={"rtp-packet-lost": 7},
+    interruptions=no_tallies() | {Cause.SOURCE: Tally(4, 2.5, 7)},
     rtp=RtpSnapshot(packets=990, lost=10),
 )
 READER = ReaderSnapshot(id="hls-1", protocol="hls", lag=1.5, sent_bytes=12_345_678, dropped=3)
@@ -112,7 +115,7 @@ def test_one_stream(run: Run) -> None:
     result = run("streams", "live/cam")
     assert result.exit_code == 0
     for part in ("rtsp://cam/1", "1.00 % lost", "rtp-packet-lost", "1280x720", "48 kHz 2ch",
-                 "hls-1", "12.3 MB", "avc1.64001f"):  # fmt: skip
+                 "hls-1", "12.3 MB", "avc1.64001f", "4 by source, 2.5 s"):  # fmt: skip
         assert part in result.stdout
 
 

@@ -37,6 +37,7 @@ LABELS = {
     "le",
     "hook",
     "outcome",
+    "cause",
 }
 
 
@@ -59,6 +60,11 @@ def test_the_values_of_a_stream_are_there() -> None:
     assert values["flux_received_bytes_total", (stream,)] == 5_000_000
     assert values["flux_sent_bytes_total", (stream,)] == 9_000_000
     assert values["flux_dropped_frames_total", (("reason", "h264-fu-loss"), stream)] == 3
+    source = (("cause", "source"), stream)
+    assert values["flux_reader_interruptions_total", source] == 4
+    assert values["flux_reader_interruption_seconds_total", source] == 2.5
+    assert values["flux_dropped_by_cause_total", source] == 3
+    assert values["flux_reader_interruptions_total", (("cause", "server"), stream)] == 0
     assert values["flux_rtp_lost_packets_total", (stream,)] == 12
     assert values["flux_rtp_jitter_seconds", (stream,)] == 0.004
     assert values["flux_gop_seconds", (stream,)] == 2.0

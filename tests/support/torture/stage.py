@@ -139,7 +139,7 @@ class FeedPlayer(Player):
 
     def attach(self, stream: Stream, body: Body) -> None:
         stage = self.stage
-        output = feed_output_of(stream, KINDS[self.protocol], stage.emit, stage.scheduler)
+        output = feed_output_of(stream, KINDS[self.protocol], stage.scheduler)
         output.feed.attach(_Sink(self, body))
 
 

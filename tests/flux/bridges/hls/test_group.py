@@ -19,6 +19,7 @@ from flux.core.admission import AccessRequest, Admission, Answer, Verdict
 from media.events import StreamStateChanged
 from media.hls.options import HlsOptions
 from media.publisher import Publisher
+from media.recoding import AudioPolicy
 from media.router import Router
 from media.stream import State, Stream, StreamOptions
 from media.track import TrackDescription
@@ -175,6 +176,21 @@ async def test_a_viewer_gets_all_members() -> None:
         assert (reader.protocol, reader.dropped) == ("hls", 0)
         assert reader.sent_bytes > 10_000
         assert rig.stream("cam").state is State.READY
+
+
+@pytest.mark.parametrize(
+    ("word", "made"), [("keep", set()), ("drop", set()), ("opus", {"cam/main", "cam/sub"})]
+)
+async def test_members_sound_is_what_was_asked_for(word: AudioPolicy, made: set[str]) -> None:
+    """What is announced is made: players would wait for a track that never comes."""
+    async with running(part_duration=0.25) as rig:
+        wanted: set[str] = set()
+        rig.router.on_recoding = lambda stream, _: wanted.add(stream.name)
+        for name in FEEDS:
+            rig.stream(name).use_audio("keep", rig.now, {"hls": word})
+        text = await opened(rig)
+        assert wanted == made
+        assert ("mp4a.40.2" in text) == (word == "keep")
 
 
 async def test_members_on_demand_start_with_the_group_and_end_with_it() -> None:

@@ -17,16 +17,16 @@ def played() -> Stage:
 
 def test_one_output_for_all_readers() -> None:
     stage = played()
-    first = feed_output_of(stage.stream, HTTP_FLV, stage.emit, stage.scheduler)
-    assert feed_output_of(stage.stream, HTTP_FLV, stage.emit, stage.scheduler) is first
+    first = feed_output_of(stage.stream, HTTP_FLV, stage.scheduler)
+    assert feed_output_of(stage.stream, HTTP_FLV, stage.scheduler) is first
 
 
 def test_an_output_that_has_ended_takes_no_readers() -> None:
     """A feed ends by itself when its format is exhausted; the stream learns of that later."""
     stage = played()
-    first = feed_output_of(stage.stream, HTTP_FLV, stage.emit, stage.scheduler)
+    first = feed_output_of(stage.stream, HTTP_FLV, stage.scheduler)
     first.feed.close("format-exhausted")
-    second = feed_output_of(stage.stream, HTTP_FLV, stage.emit, stage.scheduler)
+    second = feed_output_of(stage.stream, HTTP_FLV, stage.scheduler)
     assert second is not first
     assert stage.stream.outputs["flv"] is second
 
@@ -35,7 +35,7 @@ def test_other_tracks_end_flv_and_are_told_in_a_transport_stream() -> None:
     stage = played()
     sinks = {}
     for kind in (HTTP_FLV, HTTP_TS):
-        output = feed_output_of(stage.stream, kind, stage.emit, stage.scheduler)
+        output = feed_output_of(stage.stream, kind, stage.scheduler)
         sinks[kind.name] = MemorySink()
         output.feed.attach(sinks[kind.name])
         output.tracks_changed(stage.stream.tracks[:1])
@@ -47,7 +47,7 @@ def test_other_tracks_end_flv_and_are_told_in_a_transport_stream() -> None:
 
 def test_no_track_left_ends_a_transport_stream() -> None:
     stage = played()
-    output = feed_output_of(stage.stream, HTTP_TS, stage.emit, stage.scheduler)
+    output = feed_output_of(stage.stream, HTTP_TS, stage.scheduler)
     sink = MemorySink()
     output.feed.attach(sink)
     output.tracks_changed(())

@@ -8,6 +8,7 @@ import pytest
 from flux.base.errors import PeerError
 from flux.bridges.rtp.output import RtpOutput, rtp_output_of
 from flux.net.udp_send import Run
+from media.causes import Cause
 from media.codecs.g711 import G711Parameters
 from media.codecs.h264 import H264Parameters
 from media.events import WriteFailed, WriteResumed
@@ -315,3 +316,9 @@ def test_a_socket_that_refuses_is_told_once_and_again_when_it_takes() -> None:
         WriteFailed("cam", "rtsp", "rtsp-7", "datagram-not-sent"),
         WriteResumed("cam", "rtsp", "rtsp-7", 5),
     ]
+    tallies = rig.stream.readers.interruptions.total()
+    assert {cause: tally.count for cause, tally in tallies.items()} == {
+        Cause.NETWORK: 1,
+        Cause.SERVER: 0,
+        Cause.SOURCE: 0,
+    }

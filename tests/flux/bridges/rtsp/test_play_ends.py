@@ -6,6 +6,7 @@ from itertools import pairwise
 import pytest
 
 from flux.base.units import NTP_SECOND
+from media.causes import Cause
 from media.codecs.g711 import G711Parameters
 from media.events import ReaderClosed, ReaderSkipped
 from media.feed_reader import FeedOptions
@@ -116,6 +117,12 @@ async def test_what_receivers_report_is_in_the_link(way: str) -> None:
             block = ReportBlock(report.ssrc, 0, lost, 0, jitter, last, 0)
             player.report(track, ReceiverReport(1, (block,)).serialize())
         await until(lambda: link().lost == 7)
+        tallies = stage.stream().readers.interruptions.total()
+        assert {cause: tally.count for cause, tally in tallies.items()} == {
+            Cause.NETWORK: 2,  # two reports told of new losses
+            Cause.SERVER: 0,
+            Cause.SOURCE: 0,
+        }
         assert link().jitter == pytest.approx(0.01)
         assert 0 <= (link().round_trip or -1) < 5
         player.report(0, b"no RTCP")
