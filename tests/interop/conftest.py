@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.recording import record
-from tests.support import capture, clip
+from tests.support import capture, clip, nobody
 from tests.support.bad_camera import Recorded
 from tests.support.camera import Camera
 from tests.support.flux_process import FluxProcess
@@ -58,6 +58,13 @@ def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FluxProcess]:
         with FluxProcess(tmp_path_factory.mktemp("live"), streams) as flux:
             flux.wait_until(lambda: flux.stream("bunny")["state"] == "ready", "bunny is ready")
             yield flux
+
+
+@pytest.fixture
+def public_folder() -> Iterator[Path]:
+    """One where anybody may write: VLC does not run as root."""
+    with nobody.public_folder() as folder:
+        yield folder
 
 
 @pytest.fixture(scope="session")

@@ -34,6 +34,7 @@ from tests.support import clips, frames
 from tests.support.coded import AV1_CLIP, VP9_CLIP, packets_of_clip
 from tests.support.conform.flv import check_flv
 from tests.support.conform.problem import told
+from tests.support.nobody import NOBODY
 
 pytestmark = [pytest.mark.interop, pytest.mark.timeout(60)]
 
@@ -258,23 +259,16 @@ def test_gstreamer_reads_every_frame(folder: Path, name: str, form: Form) -> Non
 
 
 @pytest.mark.parametrize(("name", "form"), [("h264", Form.AUTO), ("pyramid", Form.AUTO)])
-def test_vlc_reads_every_frame(folder: Path, tmp_path: Path, name: str, form: Form) -> None:
-    path = file_of(folder, name, form)
-    kept = tmp_path / "vlc" / "kept.ts"
-    kept.parent.mkdir()
-    wrapper = []
-    if os.geteuid() == 0:  # VLC refuses to run as root
-        for each in (tmp_path, *tmp_path.parents[:2], kept.parent, *folder.parents[:2], folder):
-            each.chmod(0o777)
-        wrapper = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
-    command = [*wrapper, "cvlc", "-I", "dummy", "--no-sout-all", "--play-and-exit"]
+def test_vlc_reads_every_frame(public_folder: Path, name: str, form: Form) -> None:
+    path, kept = file_of(public_folder, name, form), public_folder / "kept.ts"
+    command = [*NOBODY, "cvlc", "-I", "dummy", "--no-sout-all", "--play-and-exit"]
     command += ["--sout", f"#std{{access=file,mux=ts,dst={kept}}}", str(path), "vlc://quit"]
     subprocess.run(
         command,
         capture_output=True,
         timeout=50,
         check=False,
-        env={**os.environ, "HOME": str(kept.parent), "XDG_RUNTIME_DIR": str(kept.parent)},
+        env={**os.environ, "HOME": str(public_folder), "XDG_RUNTIME_DIR": str(public_folder)},
     )
     got = frames.read(kept)["video"].units
     wanted = [f.payload for f in media(name).frames if f.track.kind is Kind.VIDEO]

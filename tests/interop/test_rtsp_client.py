@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,6 +17,7 @@ from tests.support import certificate, clip, frames
 from tests.support.camera import Camera
 from tests.support.certificate import Certificate
 from tests.support.network import Network, NetworkImpossible, in_network
+from tests.support.nobody import NOBODY
 from tests.support.ports import free_port
 from tests.support.program import Program
 from tests.support.rtsp_house import FakePublisher, House
@@ -26,7 +26,6 @@ pytestmark = [pytest.mark.interop, pytest.mark.timeout(60)]
 
 CLIP = "fragmented"  # 1.07 s, H.264 with B-frames and AAC
 KINDS = {"video": "h264", "audio": "aac"}
-NOBODY = 65534
 NOT_MEDIA = {7, 8, 9, 12}  # parameter sets, delimiters, filler
 PUSH_SECONDS = 2.0
 REPORT_LIMIT = 9.0  # seconds until GStreamer's first receiver report; mostly two
@@ -165,28 +164,17 @@ def test_pull_by_multicast(groups: str) -> None:
 
 
 @pytest.mark.parametrize("choice", [TransportChoice.AUTO, TransportChoice.UDP])
-async def test_pull_from_vlc(choice: TransportChoice, tmp_path: Path) -> None:
+async def test_pull_from_vlc(choice: TransportChoice, public_folder: Path) -> None:
     """VLC serves RTSP over UDP alone (461 to TCP), and does not run as root."""
-    file = tmp_path / "clip.mp4"
-    shutil.copy(clip.path_of("bunny"), file)
-    wrapper: list[str] = []
-    if os.geteuid() == 0:
-        wrapper = ["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups"]
-        for folder in (tmp_path, *tmp_path.parents):
-            if (
-                folder.stat().st_uid == 0
-                and folder.is_relative_to("/tmp")
-                and folder != Path("/tmp")
-            ):
-                folder.chmod(0o755)
-        file.chmod(0o644)
-    command = [*wrapper, "cvlc", "-I", "dummy", str(file), "--loop", "--sout-keep", "--sout"]
+    file = shutil.copy(clip.path_of("bunny"), public_folder / "clip.mp4")
+    command = [*NOBODY, "cvlc", "-I", "dummy", str(file), "--loop", "--sout-keep", "--sout"]
     publisher = None
     for _ in range(VLC_STARTS):
         port = free_port()
         sout = f"#rtp{{sdp=rtsp://127.0.0.1:{port}/x}}"
         url = f"rtsp://127.0.0.1:{port}/x"
-        with Program([*command, sout], {"HOME": str(tmp_path)}), contextlib.suppress(TimeoutError):
+        home = {"HOME": str(public_folder)}
+        with Program([*command, sout], home), contextlib.suppress(TimeoutError):
             publisher = await pull(url, PullOptions(transport=choice), 100)
             break
     assert publisher is not None

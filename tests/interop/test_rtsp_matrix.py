@@ -14,11 +14,12 @@ import pytest
 
 from tests.support import matrix
 from tests.support.matrix import CLIENTS, PLAY, PUBLISH, PULL, Cell, Result, crossed
-from tests.support.matrix_stage import NOBODY, stage
+from tests.support.matrix_stage import stage
 from tests.support.network import Network, NetworkImpossible, in_network
+from tests.support.nobody import NOBODY
 from tests.support.rtsp_clients import FFMPEGS
 
-pytestmark = pytest.mark.interop
+pytestmark = [pytest.mark.interop, pytest.mark.alone]
 
 AT_LEAST = 60  # cells that must be right, whatever programs there are
 WORKERS = 8

@@ -8,17 +8,17 @@ them (docs/srt-interop.md).
 import datetime
 import os
 import subprocess
-import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
 from tests.support import long_report, matrix, srt_matrix
+from tests.support.nobody import NOBODY
 from tests.support.srt_cells import Exchange
 from tests.support.srt_matrix import CELLS, Result, pairwise
 from tests.support.srt_media_cells import Passage
-from tests.support.srt_programs import FFMPEGS, NOBODY
+from tests.support.srt_programs import FFMPEGS
 from tests.support.srt_stage import SrtStage
 
 pytestmark = pytest.mark.interop
@@ -52,15 +52,6 @@ publishes, and what a program records of a clip that FLUX sends, is the clip: ea
 sound, with its time (to 2 ms; GStreamer's demuxer moves it by when packets come, to 1 s). VLC and
 srt-live-transmit record the transport stream as it comes.
 """
-
-
-@pytest.fixture
-def folder() -> Iterator[Path]:
-    """One where anybody may write: VLC does not run as root."""
-    with tempfile.TemporaryDirectory() as name:
-        path = Path(name)
-        path.chmod(0o777)
-        yield path
 
 
 def versions() -> str:
@@ -98,12 +89,12 @@ def keep(datagrams: Sequence[Result], frames: Sequence[Result]) -> None:
     ],
 )
 async def test_everything_arrives(
-    is_full: bool, folder: Path, capsys: pytest.CaptureFixture[str]
+    is_full: bool, public_folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    exchange = Exchange(folder, 4.0 if is_full else 0.9)
+    exchange = Exchange(public_folder, 4.0 if is_full else 0.9)
     datagrams = await srt_matrix.run(CELLS, exchange.do, FEW_AT_ONCE if is_full else AT_ONCE)
     async with SrtStage() as stage:
-        passage = Passage(stage, folder, 4.0 if is_full else 2.2)
+        passage = Passage(stage, public_folder, 4.0 if is_full else 2.2)
         cells = CELLS if is_full else pairwise(CELLS)
         frames = await srt_matrix.run(cells, passage.do, FEW_AT_ONCE)
     with capsys.disabled():

@@ -1,11 +1,8 @@
 """Real programs publish to the SRT server and read from it: every frame, every time."""
 
 import asyncio
-import os
 import socket
-import tempfile
 import time
-from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
 
@@ -17,6 +14,7 @@ from media.frame import Frame
 from tests.support import clip, clips, frames, ts_check
 from tests.support.datagrams import end, play, program, publish, target, until
 from tests.support.frame_log import FrameLog
+from tests.support.nobody import NOBODY
 from tests.support.ports import free_port
 from tests.support.srt_stage import SrtStage
 
@@ -190,22 +188,12 @@ async def test_what_srt_live_transmit_reads(tmp_path: Path) -> None:
     compare(file)
 
 
-@pytest.fixture
-def public_folder() -> Iterator[Path]:
-    """A folder that anybody may write to: VLC refuses to run as root."""
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder)
-        path.chmod(0o777)
-        yield path
-
-
 async def test_what_vlc_reads(public_folder: Path) -> None:
     file = public_folder / "got.ts"
-    nobody = ["setpriv", "--reuid=nobody", "--clear-groups"] if os.getuid() == 0 else []
     async with SrtStage() as stage:
         stage.declare("cam")
         command = [
-            *nobody, "env", f"HOME={public_folder}", "cvlc", "-q", "-I", "dummy",
+            *NOBODY, "env", f"HOME={public_folder}", "cvlc", "-q", "-I", "dummy",
             f"srt://{place(stage)}", "--streamid", "read:cam",
             "--sout", f"#std{{access=file,mux=ts,dst={file}}}",
         ]  # fmt: skip

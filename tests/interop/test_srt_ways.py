@@ -3,8 +3,7 @@
 import asyncio
 import contextlib
 import socket
-import tempfile
-from collections.abc import Awaitable, Callable, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Iterable
 from itertools import product
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from protocols.srt.reception import IncomingCall
 from tests.support import clip
 from tests.support.datagrams import target, until
 from tests.support.matrix import Cannot
+from tests.support.nobody import NOBODY
 from tests.support.ports import free_port, is_bound
 from tests.support.srt_cells import connected, give, take
 from tests.support.srt_child import child
@@ -29,7 +29,6 @@ from tests.support.srt_programs import (
     FFMPEGS,
     GSTREAMER,
     LISTENER,
-    NOBODY,
     PROGRAMS,
     TRANSMIT,
     VLC,
@@ -46,15 +45,6 @@ HERE = "127.0.0.1"
 COUNT = 300
 AT_ONCE = 6
 LATENCY_MS = 1000
-
-
-@pytest.fixture
-def folder() -> Iterator[Path]:
-    """One where anybody may write: VLC does not run as root."""
-    with tempfile.TemporaryDirectory() as name:
-        path = Path(name)
-        path.chmod(0o777)
-        yield path
 
 
 async def every(tasks: Iterable[Callable[[], Awaitable[None]]]) -> None:
@@ -93,9 +83,8 @@ def tapped(line: Line | None, tap: KeyTap) -> Line:
     return Line(loses=tap) if line is None else Line(line.delay, line.loss, loses=tap)
 
 
-async def test_keys_that_they_refresh(folder: Path) -> None:
+async def test_keys_that_they_refresh() -> None:
     """kmrefreshrate of libsrt; the retransmissions have the key that was theirs."""
-    del folder
 
     def task(key_bytes: int, line: Line | None) -> Callable[[], Awaitable[None]]:
         async def run() -> None:
@@ -124,7 +113,7 @@ async def test_keys_that_they_refresh(folder: Path) -> None:
     await every(task(*values) for values in product((16, 32), (None, LINES[LOSSY])))
 
 
-async def test_keys_that_we_refresh(folder: Path) -> None:
+async def test_keys_that_we_refresh(public_folder: Path) -> None:
     def task(program: str, key_bytes: int, line: Line | None) -> Callable[[], Awaitable[None]]:
         async def run() -> None:
             security = SecurityOptions(
@@ -148,9 +137,9 @@ async def test_keys_that_we_refresh(folder: Path) -> None:
                     key_bytes=key_bytes,
                 )
                 name = f"{program}-{key_bytes}-{line is None}"
-                (folder / name).mkdir()
-                (folder / name).chmod(0o777)
-                await give(way, handler, folder / name / "got", COUNT)
+                (public_folder / name).mkdir()
+                (public_folder / name).chmod(0o777)
+                await give(way, handler, public_folder / name / "got", COUNT)
             endpoint.close()
             changes(tap)
 
@@ -179,7 +168,7 @@ SHORT = (
 )
 
 
-async def named(program: str, stream_id: str, folder: Path) -> str:
+async def named(program: str, stream_id: str, public_folder: Path) -> str:
     """What the listener hears of a caller's stream id."""
     heard: list[str] = []
     handler = Collector()
@@ -191,7 +180,7 @@ async def named(program: str, stream_id: str, folder: Path) -> str:
 
     endpoint.listen(ListenerOptions(), called)
     way = Way(program, CALLER, HERE, endpoint.port, stream_id=stream_id)
-    async with child(bytes_in(way, folder / "got")) as them:
+    async with child(bytes_in(way, public_folder / "got")) as them:
         with contextlib.suppress(Cannot):
             await connected(handler, them)
     endpoint.close()
@@ -199,12 +188,12 @@ async def named(program: str, stream_id: str, folder: Path) -> str:
     return heard[0] if heard else "nothing"
 
 
-async def test_stream_ids_of_every_length_class(folder: Path) -> None:
+async def test_stream_ids_of_every_length_class(public_folder: Path) -> None:
     ids = [*("x" * (length - 1) + "y" for length in LENGTHS), *SHORT]
 
     def task(program: str, stream_id: str) -> Callable[[], Awaitable[None]]:
         async def run() -> None:
-            assert await named(program, stream_id, folder) == stream_id, program
+            assert await named(program, stream_id, public_folder) == stream_id, program
 
         return run
 
@@ -213,15 +202,15 @@ async def test_stream_ids_of_every_length_class(folder: Path) -> None:
     await every(task(*cell) for cell in cells)
 
 
-async def test_a_stream_id_that_is_too_long_is_not_sent(folder: Path) -> None:
-    assert await named(TRANSMIT, "x" * 513, folder) in ("nothing", "")
+async def test_a_stream_id_that_is_too_long_is_not_sent(public_folder: Path) -> None:
+    assert await named(TRANSMIT, "x" * 513, public_folder) in ("nothing", "")
 
 
 # -- addresses -----------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("bound", ["::1", ""], ids=["::1", "every address"])
-async def test_callers_by_both_families(bound: str, folder: Path) -> None:
+async def test_callers_by_both_families(bound: str, public_folder: Path) -> None:
     """One port of every address serves IPv4 and IPv6 at the same time."""
     hosts = ("::1",) if bound else ("::1", HERE, "127.0.0.2")
     endpoint = Endpoint.bind(bound, 0)
@@ -239,9 +228,9 @@ async def test_callers_by_both_families(bound: str, folder: Path) -> None:
             if is_publish:
                 await take(way, handler, COUNT)
             else:
-                (folder / name).mkdir()
-                (folder / name).chmod(0o777)
-                await give(way, handler, folder / name / "got", COUNT)
+                (public_folder / name).mkdir()
+                (public_folder / name).chmod(0o777)
+                await give(way, handler, public_folder / name / "got", COUNT)
 
         return run
 
@@ -251,7 +240,7 @@ async def test_callers_by_both_families(bound: str, folder: Path) -> None:
 
 
 @pytest.mark.parametrize("is_publish", [True, False], ids=["publish", "read"])
-async def test_listeners_at_ipv6(is_publish: bool, folder: Path) -> None:
+async def test_listeners_at_ipv6(is_publish: bool, public_folder: Path) -> None:
     handler = Collector()
     endpoint = Endpoint.bind("::", 0)
     port = free_port(socket.SOCK_DGRAM, "::1")
@@ -266,15 +255,15 @@ async def test_listeners_at_ipv6(is_publish: bool, folder: Path) -> None:
     if is_publish:
         await take(way, handler, COUNT)
     else:
-        await give(way, handler, folder / "got", COUNT)
+        await give(way, handler, public_folder / "got", COUNT)
     await calling
     endpoint.close()
 
 
-async def test_a_source_and_a_target_by_ipv6(folder: Path) -> None:
+async def test_a_source_and_a_target_by_ipv6(public_folder: Path) -> None:
     """FLUX calls ffmpeg for a stream, and srt-live-transmit to forward it."""
     source_port, target_port = (free_port(socket.SOCK_DGRAM, "::1") for _ in range(2))
-    file = folder / "got"
+    file = public_folder / "got"
     async with SrtStage() as stage:
         stage.declare("cam")
         from_them = media_out(Way(FFMPEG_NEW, LISTENER, "::1", source_port), clip.path_of("bunny"))
@@ -293,9 +282,9 @@ async def test_a_source_and_a_target_by_ipv6(folder: Path) -> None:
 
 
 @pytest.mark.long
-async def test_the_output_of_vlc_connects_and_sends_nothing(folder: Path) -> None:
+async def test_the_output_of_vlc_connects_and_sends_nothing(public_folder: Path) -> None:
     """Why VLC does not publish in the matrix: 3.0.24 takes what its muxer writes and drops it."""
-    file = folder / "clip.ts"
+    file = public_folder / "clip.ts"
     words = ["-v", "error", "-i", str(clip.path_of("bunny")), "-c", "copy", "-f", "mpegts"]
     process = await asyncio.create_subprocess_exec(FFMPEGS[FFMPEG_NEW], *words, str(file))
     assert await process.wait() == 0
@@ -303,7 +292,7 @@ async def test_the_output_of_vlc_connects_and_sends_nothing(folder: Path) -> Non
     with contextlib.closing(Endpoint.bind(HERE, 0)) as endpoint:
         endpoint.listen(ListenerOptions(), lambda call: call.accept(Options(), handler))
         chain = f"#std{{access=srt,mux=ts,dst={HERE}:{endpoint.port}}}"
-        command = [*NOBODY, "env", f"HOME={folder}", "cvlc", "-I", "dummy", str(file)]
+        command = [*NOBODY, "env", f"HOME={public_folder}", "cvlc", "-I", "dummy", str(file)]
         async with child([*command, "--sout", chain]) as them:
             link = await connected(handler, them)
             await asyncio.sleep(6.0)

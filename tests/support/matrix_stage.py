@@ -1,7 +1,6 @@
 """Everything that the interop matrix runs against, and how each kind of cell is done."""
 
 import json
-import os
 import re
 import shutil
 import socket
@@ -13,7 +12,6 @@ from dataclasses import dataclass
 from fractions import Fraction
 from functools import partial
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import av
 
@@ -24,6 +22,7 @@ from tests.support.flux_process import FluxProcess
 from tests.support.matrix import PLAY, PUBLISH, Cannot, Cell, Wrong
 from tests.support.matrix_clips import Clip
 from tests.support.network import Network
+from tests.support.nobody import NOBODY, public_folder
 from tests.support.ports import free_port
 from tests.support.program import ProcessFailed, Program
 
@@ -42,7 +41,6 @@ MULTICAST_PORT = 64_000  # where no player looks for ports of its own
 START = 6.0  # until VLC serves
 RATES = {"video": 30, "audio": 42}  # units a second, at least
 ALIGNED = Fraction(2, 1000)
-NOBODY = ("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups")
 GROUP = "protocols=mcast,groups=239.255.{0}.1-239.255.{0}.9:15{0}00-15{0}98"
 
 
@@ -162,12 +160,11 @@ class Stage:
     def vlc(self, codec: str) -> Iterator[Program]:
         """VLC as an RTSP server; it does not run as root."""
         url = f"rtsp://127.0.0.1:{self.ports[codec]}/x"
-        with TemporaryDirectory() as home:
-            os.chmod(home, 0o777)
+        with public_folder() as home:
             file = shutil.copy(self.clips[codec].rounds, home)
             command = [*NOBODY, "cvlc", "-I", "dummy", file, "--sout-keep", "--sout"]
             command.append(f"#rtp{{sdp={url}}}")
-            with Program(command, {"HOME": home}, cwd=Path(home)) as server:
+            with Program(command, {"HOME": str(home)}, cwd=home) as server:
                 wait_for_description(url)
                 yield server
 

@@ -1,11 +1,11 @@
 """Command lines of programs that speak SRT through libsrt: any mode and key, bytes or media."""
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
 import imageio_ffmpeg
 
+from tests.support.nobody import NOBODY
 from tests.support.srt_peers import PACKET
 
 FFMPEG_OLD, FFMPEG_NEW = "ffmpeg-5.1", "ffmpeg-new"
@@ -13,7 +13,6 @@ GSTREAMER, TRANSMIT, VLC = "gstreamer", "srt-live-transmit", "vlc"
 PROGRAMS = (FFMPEG_OLD, FFMPEG_NEW, GSTREAMER, TRANSMIT, VLC)
 FFMPEGS = {FFMPEG_OLD: "ffmpeg", FFMPEG_NEW: imageio_ffmpeg.get_ffmpeg_exe()}
 CALLER, LISTENER, RENDEZVOUS = "caller", "listener", "rendezvous"
-NOBODY = ("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups")  # VLC is never root
 QUIET = ("-hide_banner", "-loglevel", "error")
 
 
@@ -134,7 +133,7 @@ def _gst(way: Way) -> list[str]:
 
 def _vlc(way: Way, home: Path) -> list[str]:
     """Options of a connection are options of the program; the mode alone it reads in the URL."""
-    words = [*(NOBODY if os.getuid() == 0 else ()), "env", f"HOME={home}"]
+    words = [*NOBODY, "env", f"HOME={home}"]
     words += ["cvlc", "-vv", "-I", "dummy", way.url, "--latency", str(way.latency_ms)]
     if way.stream_id:
         words += ["--streamid", way.stream_id]
