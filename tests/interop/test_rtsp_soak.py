@@ -11,7 +11,7 @@ import pytest
 from tests.support.flux_process import FluxProcess
 from tests.support.soak import Soak, Tape, chart
 
-pytestmark = pytest.mark.interop
+pytestmark = [pytest.mark.interop, pytest.mark.alone]
 
 PUBLISHERS, PLAYERS = 50, 200
 SETTINGS = {
