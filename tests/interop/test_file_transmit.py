@@ -13,6 +13,7 @@ import pytest
 
 from protocols.srt.endpoint import Endpoint
 from protocols.srt.options import ListenerOptions
+from protocols.srt.packet import ControlType
 from tests.support.datagrams import until
 from tests.support.ports import free_port
 from tests.support.srt_files import FILE, Download, Upload, downloading, uploading
@@ -23,7 +24,8 @@ pytestmark = [pytest.mark.interop, pytest.mark.timeout(90)]
 
 LOCAL = "127.0.0.1"
 CLEAN = Line()
-LOSSY = Line(delay=0.020, loss=0.02)
+SHUTDOWN = bytes((0x80, ControlType.SHUTDOWN))  # said once: who misses it ends by silence
+LOSSY = Line(delay=0.020, loss=0.02, spares=lambda data: data.startswith(SHUTDOWN))
 LINES = [CLEAN, LOSSY]
 # srt-file-transmit sends half a megabit a second at 2 % loss and 40 ms, whoever receives.
 SIZES = {CLEAN: 4_000_000, LOSSY: 2_000_000}

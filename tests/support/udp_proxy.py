@@ -21,6 +21,7 @@ class Line:
     reorder: float = 0.0  # share of datagrams that come `reorder_by` later
     reorder_by: float = 0.01
     loses: Callable[[bytes], bool] | None = None  # says of each datagram whether it is lost
+    spares: Callable[[bytes], bool] | None = None  # says what no chance takes
 
 
 class UdpProxy:
@@ -63,6 +64,7 @@ class UdpProxy:
             line = self._lines[is_there]
             self.sent += 1
             is_lost = line.loss > 0 and self._chance.random() < line.loss
+            is_lost = is_lost and not (line.spares is not None and line.spares(data))
             if is_lost or (line.loses is not None and line.loses(data)):
                 self.lost += 1
                 continue
