@@ -1,7 +1,9 @@
 """Clips as frames: what a bridge would publish of a file, read by PyAV."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from fractions import Fraction
+from functools import cache
 from pathlib import Path
 
 import av
@@ -28,7 +30,14 @@ EPOCH = 1_700_000_000  # Unix seconds of a clip's time 0
 
 
 def read(path: Path) -> list[Frame]:
-    """The frames of a clip in the order of their DTS, with the clock rates of RTP."""
+    """The frames of a clip in the order of their DTS, with the clock rates of RTP; one's own."""
+    kept = _frames_of(path)
+    tracks = {track: replace(track) for track in {frame.track for frame in kept}}
+    return [replace(frame, track=tracks[frame.track]) for frame in kept]
+
+
+@cache
+def _frames_of(path: Path) -> tuple[Frame, ...]:
     units = frames.read(path)
     parameters = _parameters(path)
     found: list[tuple[Fraction, Frame]] = []
@@ -55,7 +64,7 @@ def read(path: Path) -> list[Frame]:
                 )
             )
     found.sort(key=lambda item: item[0])
-    return [frame for _, frame in found]
+    return tuple(frame for _, frame in found)
 
 
 def tracks_of(clip: list[Frame]) -> tuple[Track, ...]:
