@@ -110,7 +110,9 @@ async def test_we_receive(tmp_path: Path) -> None:
     # The tool reports before the last packets, which lose nothing any more.
     assert values["pktRecvUniqueTotal"] - theirs["packetsUnique"] in range(2 * EVERY)
     assert values["pktRcvDropTotal"] == theirs["packetsDropped"] == 0
-    assert ours.extra["pktAsked"] == theirs["packetsLost"] > 20
+    # A tool that gets no processor is asked twice for what it counts once.
+    assert ours.extra["pktAsked"] - theirs["packetsLost"] in range(4)
+    assert theirs["packetsLost"] > 20
     again = theirs["packetsRetransmitted"]
     assert theirs["packets"] == theirs["packetsUnique"] + again
     # Lost are first copies, which are found missing, and repairs.

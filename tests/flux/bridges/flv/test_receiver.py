@@ -5,12 +5,13 @@ from collections.abc import Sequence
 import pytest
 
 from flux.base.errors import PeerError
-from flux.bridges.flv.receiver import MEDIA_TIMEOUT, RUN_PAUSE, START_TIMEOUT, FlvReceiver
+from flux.bridges.flv.receiver import MEDIA_TIMEOUT, START_TIMEOUT, FlvReceiver
 from media.codecs.aac import make_config
 from media.flv import amf, tags
 from media.flv.forms import Form
 from media.flv.muxer import FlvMuxer
 from media.publisher import Publisher
+from media.receiver import RUN_PAUSE
 from media.router import Router
 from media.stream import Stream, StreamOptions
 from media.track import Kind, TrackDescription
