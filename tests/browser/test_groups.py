@@ -27,9 +27,10 @@ CHANGE = 12.0  # seconds in which a change has to be seen
 SETTLING = 4.0  # seconds: the page jumps once to where it settles
 STEP = 0.4  # seconds that the clock in the picture may leap; at a change pictures may come again
 GAP = 0.6  # seconds between two pictures shown, on a machine that is busy
-# With low latency what is shown is replaced within its GOP, and has to be decoded again; a player
-# that fell behind while it did goes back to the edge in one leap.
-LOW_LATENCY, GOP = "low-latency", 2.0
+LOW_LATENCY = "low-latency"
+LOOK = 0.3  # seconds more: with low latency the page has to see that the picture stands
+LEAST_CHANGES = 6  # at other places in a GOP of two seconds
+PAUSE = 1.3  # seconds between them
 
 
 @pytest.fixture(
@@ -98,16 +99,16 @@ async def test_the_quality_changes_without_a_gap(
         await page.page.wait_for_selector("#quality-choice:not([hidden])")
         begun = asyncio.get_running_loop().time()
         changes = 0
-        while changes < 3 or asyncio.get_running_loop().time() - begun < seconds:
+        while changes < LEAST_CHANGES or asyncio.get_running_loop().time() - begun < seconds:
             await choose(page, (LOW, HIGH)[changes % 2])
             changes += 1
-            await asyncio.sleep(GOP if is_low else 1.0)
+            await asyncio.sleep(PAUSE)
         await page.screenshot("group")
         shots = await page.shots()
         span = shots[-1].shown - shots[0].shown
         readable = [shot for shot in shots if shot.number is not None]
-        assert problems_of(shots, 2 * GOP if is_low else 0.0) == []
-        assert shots[-1].presented >= (0.6 if is_low else 0.9) * RATE * span
+        assert problems_of(shots, LOOK if is_low else 0.0) == []
+        assert shots[-1].presented >= (0.75 if is_low else 0.9) * RATE * span
         assert len(readable) >= 0.97 * len(shots)
         assert not [text for text in page.problems if "exception" in text]
         assert sum(server.stream("cam")["readers"].values()) == 1

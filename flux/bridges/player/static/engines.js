@@ -12,6 +12,9 @@ const HLS_BEHIND = 2.2; // segments behind that HLS settles at
 const HLS_START = 1.3; // target durations; FLUX says one second more than its segments have
 const START_LOOKS = 30; // STEPs in which HLS may jump to where it settles
 const HELD = 40_000; // ms that the server may hold a playlist while a stream starts
+const WATCHED = 4; // seconds of media behind a change of quality in which pictures may stand
+const STANDS = 0.1; // seconds of media, and two pictures, without another one
+const SLOWEST = 5; // pictures a second, where the playlist does not tell
 const SANE_LATENCY = 120; // seconds; more is a clock that is wrong
 const NOT_SUPPORTED = 9; // DOMException.NOT_SUPPORTED_ERR
 
@@ -200,6 +203,9 @@ class HlsEngine extends Engine {
     this.hls.on(Hls.Events.FRAG_LOADED, (_event, { frag }) => {
       this.fragments.push({ seconds: frag.duration, bits: frag.stats.total * 8 });
     });
+    this.hls.on(Hls.Events.FRAG_BUFFERED, (_event, { frag, part }) => this.remember(frag, part));
+    this.hls.on(Hls.Events.LEVEL_SWITCHING, (_event, { level }) => this.forget(level));
+    this.hls.on(Hls.Events.LEVEL_SWITCHED, () => { this.changedAt = this.media.currentTime; });
     this.onEnded = () => this.fail("ended");
     this.media.addEventListener("ended", this.onEnded);
     this.hls.attachMedia(this.media);
@@ -230,6 +236,45 @@ class HlsEngine extends Engine {
   }
 
   /**
+   * hls.js forgets which parts it has loaded where the playlist came anew meanwhile, as it does when
+   * a quality begins with several of them: at the end of their segment it waits for them until they
+   * are listed no more.
+   */
+  remember(frag, part) {
+    if (!part) return;
+    for (const each of this.hls.levels[frag.level]?.details?.partList ?? []) {
+      const isBefore = each.fragment.sn === frag.sn && each.index <= part.index;
+      if (isBefore && !each.loaded) each.elementaryStreams = part.elementaryStreams;
+    }
+  }
+
+  /** hls.js goes on behind the parts that it loaded when it had a quality before, however old. */
+  forget(place) {
+    for (const each of this.hls.levels[place]?.details?.partList ?? []) {
+      each.elementaryStreams = { audio: null, video: null, audiovideo: null };
+    }
+  }
+
+  /**
+   * Whether pictures stand still since a change of quality, while what is loaded goes on. With parts
+   * hls.js begins a quality at its last key frame, which replaces what is being shown; browsers then
+   * show the old pictures as far as they reach, and wait for a key frame that comes behind them, up
+   * to a GOP later.
+   */
+  stands() {
+    const { media, hls } = this;
+    const at = media.currentTime;
+    const pictures = media.getVideoPlaybackQuality?.().totalVideoFrames;
+    const mayShow = media.videoWidth > 0 && !document.hidden && !media.seeking;
+    if (pictures === undefined || pictures !== this.pictures || !mayShow) {
+      [this.pictures, this.shownAt] = [pictures, at];
+    }
+    const level = hls.levels[hls.currentLevel];
+    const rate = level?.frameRate || SLOWEST;
+    return at < this.changedAt + WATCHED && at > this.shownAt + STANDS + 2 / rate;
+  }
+
+  /**
    * Settles HLS_BEHIND segments behind the newest moment, with low latency as far as the playlist
    * asks for: one step at the start, then slowly.
    */
@@ -245,6 +290,7 @@ class HlsEngine extends Engine {
     const latency = Math.min(Math.max(told, toEnd), toEnd + segment * 1.5);
     const part = details.partTarget || 0;
     const unit = part || segment;
+    if (part && this.stands()) media.currentTime += 0; // its decoder begins with the last key frame
     const wanted = part
       ? Math.max(details.partHoldBack, 3 * part) + part * (1 + Math.min(this.stalls, 5))
       : segment * Math.min(HLS_BEHIND + this.stalls * 0.25, HLS_BEHIND + 1);
