@@ -29,6 +29,7 @@ class Sound:
     parameters: Parameters | None
     peak_bps: int = 0
     average_bps: int = 0
+    formats: tuple[Parameters | None, ...] = ()  # that its playlist holds beside `parameters`
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +72,8 @@ def groups_of(sounds: Sequence[Sound], name_of: Callable[[str], str] = str) -> t
 
 
 def _group(name: str, members: Sequence[tuple[Label, Sound]], default: Label) -> Group:
-    names = [sound.parameters.codec_string() if sound.parameters else "" for _, sound in members]
+    formats = [each for _, sound in members for each in (sound.parameters, *sound.formats)]
+    names = [each.codec_string() if each else "" for each in formats]
     return Group(
         name,
         tuple(

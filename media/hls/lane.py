@@ -5,7 +5,7 @@ tracks of sound have a lane each. All lanes are cut at the same times, so their 
 same numbers. Where one of them has nothing in a segment, that segment is a gap.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from media.frame import Frame
 from media.hls.container import Container
@@ -67,7 +67,7 @@ class Lane:
             self.parts.begin(self.window.next_sequence, start)
         self.open = SegmentBuilder(start, ntp, is_break, self.initialization)
 
-    def add(self, frame: Frame, end: int) -> bool:
+    def add(self, frame: Frame, end: int, parameters: Parameters | None) -> bool:
         """Take a frame that is shown until `end`; False if there is no place for it."""
         segment = self.open
         if segment is None or (self._is_fresh and not self._is_main and end < segment.start):
@@ -76,6 +76,7 @@ class Lane:
         if data is None:
             return False
         self._is_fresh = False
+        segment.note(parameters)
         if data:
             segment.add(data, end)
         else:
@@ -116,7 +117,7 @@ class Lane:
         duration = max(1, min(end - builder.start, longest))
         segment = builder.build(name, self.window.next_sequence, duration)
         self.window.add(segment, 3 * target)
-        self.rendition.add(segment, target)
+        self.rendition.add(segment, target, self.window.media_sequence)
         if self.parts is not None:
             self.parts.close(LISTED_TARGETS * target)
         return segment
@@ -132,6 +133,14 @@ class Lane:
         if own is not None and own.name == name:
             return own
         return self.window.find(name)
+
+    @property
+    def formats(self) -> Iterator[Parameters | None]:
+        """Those of the frames in the open segment and in all that are listed, newest first."""
+        if self.open is not None:
+            yield from self.open.formats
+        for segment in reversed(self.window.segments):
+            yield from segment.formats
 
     @property
     def size_bytes(self) -> int:

@@ -3,12 +3,15 @@
 Playlists count presentation time. Of a key frame it is the PTS: what was decoded before it is shown
 before it. The other frames come in decoding order, so theirs is the DTS plus what lay between the
 two at the key frame. Where that would lie beyond all that has been shown by then, a DTS derived
-from reordered pictures has caught up with a gap, and the distance is taken anew.
+from reordered pictures has caught up with a gap, and the distance is taken anew. Behind a hole the
+first picture may be one that is shown before those it was coded after: nothing is left of them, so
+all begins with it.
 """
 
 from media.frame import NO_TIME
 from media.hls.segment import TIME_HZ
 
+HOLE = 4  # times the step before
 LEEWAY = TIME_HZ * 3 // 100  # of uneven frame times
 
 
@@ -39,6 +42,8 @@ class Presentation:
             if start > shown + LEEWAY:
                 start = max(self._last, min(pts, shown))
                 self._offset = start - dts
+            if 0 < self._step * HOLE < dts - self._last_dts:
+                start = min(start, pts)
         start = max(start, self._last)
         if self._last_dts != NO_TIME and dts > self._last_dts:
             self._step = dts - self._last_dts

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from itertools import chain
 
 from media.hls.alternates import Sound, groups_of
 from media.hls.lane import Lane
@@ -52,7 +53,7 @@ class Presenter:
             for state in self.states.values()
             if state.lane is main and state.has_data
         ]
-        variant = main.rendition.variant(present)
+        variant = main.rendition.variant(chain(present, main.formats))
         if not others:
             return (variant,)
         found = []
@@ -111,7 +112,8 @@ class Presenter:
                     (0, 0) if is_main else (lane.rendition.peak_bps, lane.rendition.average_bps)
                 )
                 uri = "" if is_main else lane.playlist_name
-                sounds.append(Sound(track, uri, track.parameters, *figures))
+                formats = () if is_main else tuple(lane.formats)
+                sounds.append(Sound(track, uri, track.parameters, *figures, formats))
         return sounds
 
     def _render(self, number: int, may_skip: bool) -> Playlist:

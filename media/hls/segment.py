@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from media.parameters import Parameters
+
 TIME_HZ = 90_000  # of all times in this package
 
 
@@ -27,6 +29,7 @@ class Segment:
     video_frames: int
     initialization: Initialization | None = None
     is_gap: bool = False  # of this rendition there is nothing in it; EXT-X-GAP
+    formats: tuple[Parameters | None, ...] = ()  # of the frames in it, of all tracks
 
     @property
     def seconds(self) -> float:
@@ -40,6 +43,7 @@ class SegmentBuilder:
     __slots__ = (
         "chunks",
         "end",
+        "formats",
         "has_media",
         "initialization",
         "is_discontinuity",
@@ -65,6 +69,7 @@ class SegmentBuilder:
         self.initialization = initialization
         self.is_independent = True
         self.chunks: list[bytes] = []
+        self.formats: list[Parameters | None] = []
         self.size_bytes = 0
         self.video_frames = 0
 
@@ -88,6 +93,13 @@ class SegmentBuilder:
         if end > self.end:
             self.end = end
 
+    def note(self, parameters: Parameters | None) -> None:
+        """There is a frame that needs these."""
+        for each in self.formats:
+            if each is parameters:
+                return
+        self.formats.append(parameters)
+
     def build(self, name: str, sequence: int, duration: int) -> Segment:
         """The finished segment."""
         return Segment(
@@ -101,4 +113,5 @@ class SegmentBuilder:
             video_frames=self.video_frames,
             initialization=self.initialization,
             is_gap=not self.has_media,
+            formats=tuple(self.formats),
         )

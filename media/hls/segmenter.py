@@ -23,7 +23,7 @@ from collections.abc import Callable, Iterable, Sequence
 from flux.base.units import NTP_SECOND, rescale
 from media.frame import NO_TIME, Frame
 from media.hls.container import Container, TsContainer
-from media.hls.interleave import MAX_WAIT, MAX_WAIT_APART, Interleaver
+from media.hls.interleave import MAX_WAIT, MAX_WAIT_APART, NO_WAIT, Interleaver
 from media.hls.lanes import Lanes
 from media.hls.options import HlsOptions
 from media.hls.parts import Part, PartClock, PartList
@@ -37,7 +37,7 @@ from media.hls.window import Window
 from media.parameters import Parameters
 from media.track import Kind, Track
 
-SKEW = TIME_HZ * 49 // 100  # other tracks may run ahead of the video without forcing a cut
+SKEW = TIME_HZ * 49 // 100  # other tracks force a cut where the leading one is so late: it rests
 
 
 def _no_part() -> None:
@@ -81,7 +81,7 @@ class Segmenter:
         self._wanted = max(1, round(options.segment_duration * TIME_HZ))
         self._clock = PartClock(options.part_duration) if options.part_duration else None
         self._presentation = Presentation()
-        self._interleaver: Interleaver | None = None  # with parts, or several lanes
+        self._interleaver: Interleaver | None = None  # of several tracks
         self._now = 0.0
         first = (first_sequence, first_discontinuity)
         self.lanes = Lanes(options, prefix, container, first, uri)
@@ -155,7 +155,7 @@ class Segmenter:
         if self._clock is not None and state.is_lead:
             self._cut_parts(self._clock, frame, start, state.duration)
         pts = rescale(frame.pts, frame.track.clock_rate, TIME_HZ) if state.is_video else start
-        if state.lane.add(frame, pts + state.duration):
+        if state.lane.add(frame, pts + state.duration, state.parameters):
             segment = state.lane.open
             if state.is_video and segment is not None:
                 if not (is_key or segment.video_frames):
@@ -275,8 +275,12 @@ class Segmenter:
         self._lead = next(iter(self._states), None)
         self._left_out = tuple(track for track in tracks if track not in self._states)
         is_apart = len(self.lanes) > 1
-        if self._clock is not None or is_apart:
-            self._interleaver = Interleaver(self._lead, MAX_WAIT_APART if is_apart else MAX_WAIT)
+        wait = MAX_WAIT if self._clock is not None else NO_WAIT
+        self._interleaver = (
+            Interleaver(self._lead, MAX_WAIT_APART if is_apart else wait)
+            if len(self._states) > 1
+            else None
+        )
         self._presentation.reset()
         has_video = self._lead is not None and self._lead.kind is Kind.VIDEO
         self._needs_key = has_video

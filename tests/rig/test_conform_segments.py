@@ -184,6 +184,33 @@ def test_rule_rejects(rule: str, text: str, files: dict[str, bytes]) -> None:
     assert rule in slugs(check_segments(text, there))
 
 
+def changing() -> tuple[str, dict[str, bytes]]:
+    """A source of another profile and size comes in the middle."""
+    other = samples.remux(samples.BUNNY, "mpegts", (), "video")
+    files = {**FILES, "other.ts": other}
+    text = media(**{f"s{COUNT - 1}": "#EXT-X-DISCONTINUITY\n#EXTINF:2.00000,\nother.ts\n"})
+    return text, files
+
+
+BOTH = {"codecs": "avc1.42c01e,avc1.64001f"}
+
+
+@pytest.mark.parametrize(
+    ("rule", "changes"),
+    [
+        ("", BOTH),
+        ("codecs-media", {}),
+        ("codecs-media", {"codecs": "avc1.42c01e"}),
+        ("resolution-media", {**BOTH, "size": "640x360"}),
+    ],
+)
+def test_every_format_that_is_listed_counts(rule: str, changes: dict[str, str]) -> None:
+    text, files = changing()
+    problems = check_segments(text, files, master(**changes))
+    kinds = {"codecs-media", "resolution-media"} & set(slugs(problems))
+    assert kinds == ({rule} if rule else set()), told(problems)
+
+
 @pytest.mark.parametrize(("rule", "text"), MASTERS)
 def test_rule_rejects_a_multivariant_playlist(rule: str, text: str) -> None:
     assert rule in slugs(check_segments(media(), FILES, text))

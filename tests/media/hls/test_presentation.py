@@ -40,6 +40,16 @@ def test_a_gap_before_a_key_frame_is_not_counted_twice() -> None:
     assert found == sorted(found)
 
 
+def test_behind_a_hole_all_begins_with_a_picture_that_is_shown_early() -> None:
+    pts = [(each + DELAY) * STEP for each in (*GOP, *(each + 100 for each in GOP))]
+    dts = [n * STEP for n in (*range(len(GOP)), *(100 + n for n in range(len(GOP))))]
+    lost = len(GOP) + 3  # the key frame, and the two after it
+    found = places(pts[: len(GOP)] + pts[lost:], dts[: len(GOP)] + dts[lost:], {0})
+    assert pts[lost] < dts[lost] + DELAY * STEP
+    assert found[len(GOP)] == pts[lost]
+    assert found == sorted(found)
+
+
 @given(st.lists(st.tuples(st.integers(0, 1 << 40), st.integers(0, 1 << 40), st.booleans())))
 def test_it_never_goes_back(frames: list[tuple[int, int, bool]]) -> None:
     presentation = Presentation()

@@ -324,7 +324,7 @@ def replace_key(frame: Frame, key: bool) -> Frame:
 
 
 def test_new_parameters_are_a_discontinuity() -> None:
-    clip = clips.looped(clips.read(clips.PYRAMID), 5, 4_000)
+    clip = clips.looped(clips.read(clips.PYRAMID), 6, 4_000)
     track = clip[0].track
     new = changed(track, width=400)
     for frame in clip[210:]:  # the change comes with the key frame at 7 s
@@ -387,16 +387,25 @@ def test_sound_goes_on_when_the_picture_stops() -> None:
     assert sum(viewer.seconds) == pytest.approx(30, abs=1)
 
 
-def test_sound_ahead_of_the_picture_forces_no_cut() -> None:
+@pytest.mark.parametrize("ahead", [0.6, 1.5])
+def test_sound_ahead_of_the_picture_forces_no_cut(ahead: float) -> None:
     bunny = clips.looped(clips.read(clips.BUNNY), 4, 10_000)
-    clip = sorted(
-        bunny, key=lambda frame: frame.arrived - (0.6 if frame.track.kind is Kind.AUDIO else 0)
-    )
-    viewer = Viewer(clips.tracks_of(clip), HlsOptions(ready_wait=20))
-    viewer.play(clip)
+    options = HlsOptions(ready_wait=20, segment_duration=4.0)
+
+    def played(skew: float) -> Viewer:
+        def came(frame: Frame) -> float:
+            return frame.arrived - (skew if frame.track.kind is Kind.AUDIO else 0)
+
+        viewer = Viewer(clips.tracks_of(bunny), options)
+        viewer.play(sorted(bunny, key=came))
+        return viewer
+
+    viewer, even = played(ahead), played(0.0)
     assert hls_check.check_media(viewer.texts) == []
     video = [segment for segment in viewer.done[3:] if segment.seconds < 5]
     assert all(segment.is_independent for segment in video[:-1])
+    assert viewer.seconds == even.seconds
+    assert [each.ntp for each in viewer.done] == [each.ntp for each in even.done]
 
 
 def test_a_segment_that_gets_too_large_is_cut() -> None:

@@ -3,10 +3,7 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from io import BytesIO
 from itertools import pairwise
-
-import av
 
 from tests.support.conform.boxes import read_boxes
 from tests.support.conform.fmp4 import RULES as FMP4_RULES
@@ -14,6 +11,7 @@ from tests.support.conform.fmp4 import Fmp4Limits, Fmp4Reader
 from tests.support.conform.hls_model import MediaPlaylist, Part, Segment
 from tests.support.conform.hls_multivariant import Variant
 from tests.support.conform.hls_rules import RULES
+from tests.support.conform.hls_variant import Heard, Measured, VariantLimits, plain
 from tests.support.conform.problem import Findings, Problem
 from tests.support.conform.records import hevc_codec, unescape
 from tests.support.conform.ts import TsContent, TsLimits, read_ts
@@ -22,7 +20,6 @@ from tests.support.conform.ts_units import AAC, AC3, EAC3, H264, H265, MPEG1, MP
 WRAP = 1 << 33
 NAMES = {AC3: "ac-3", EAC3: "ec-3", MPEG1: "mp4a.40.34", MPEG2: "mp4a.40.34"}
 LEADING = 0.05  # seconds by which other tracks may begin before the leading one
-ALIASES = {"mp3": "mp4a.40.34", "mp4a.6b": "mp4a.40.34", "mp4a.69": "mp4a.40.34"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,13 +79,8 @@ class SegmentJudge:
         self._last: tuple[Segment, _Media] | None = None
         self._run: tuple[float, float] | None = None  # first start and EXTINFs since a break
         self._date: tuple[datetime, float] | None = None  # of a run's first dated segment, pts
-        self._sizes: list[tuple[int, float]] = []
-        self._sample = b""  # a whole segment, to look into
-        self._target = 0
-        self._codecs: set[str] = set()
-        self._video: list[tuple[int, float]] = []  # pictures and seconds
-        self._shortest = 0.0  # seconds of a picture
-        self._size = (0, 0)
+        self._heard = Heard()
+        self._oldest = 0  # number of the first segment of the last playlist
         self.units: list[SeenUnit] = []  # of all segments, track by track
 
     @property
@@ -101,7 +93,8 @@ class SegmentJudge:
 
     def playlist(self, playlist: MediaPlaylist, resources: Mapping[str, bytes]) -> None:
         """Judge the segments that are new; `resources` are by URI, without the query."""
-        self._target = playlist.target
+        self._heard.target = playlist.target
+        self._oldest = playlist.sequence
         last = self._last[0].sequence if self._last else -1
         for segment in playlist.segments:
             if segment.sequence <= last:
@@ -115,43 +108,13 @@ class SegmentJudge:
             self._parts(segment, data, resources)
 
     def multivariant(self, variant: Variant) -> None:
-        """Judge what a multivariant playlist says of all that was read."""
-        add = self._findings.add
-        peak, average = self.measured()
-        for slug, told, seen, (low, high) in (
-            ("bandwidth-peak", variant.peak_bps, peak, self._limits.peak),
-            ("bandwidth-average", variant.average_bps, average, self._limits.average),
-        ):
-            if told and seen and not low * seen <= told <= high * seen:
-                add(slug, variant.uri, f"{told} bit/s, measured {seen:.0f}")
-        told_codecs = {_plain(codec) for codec in variant.codecs}
-        if told_codecs and self._codecs and told_codecs != self._codecs:
-            add("codecs-media", variant.uri, f"{sorted(told_codecs)} for {sorted(self._codecs)}")
-        size = self._size if any(self._size) else self._look_up_size()
-        if any(variant.size) and variant.size != size:
-            add("resolution-media", variant.uri, f"{variant.size} for {size}")
-        frames, seconds = sum(n for n, _ in self._video), sum(s for _, s in self._video)
-        if variant.frame_rate and frames and seconds:
-            # The largest rate: at least the average, at most that of the shortest picture.
-            room, least = 1 + self._limits.frame_rate, frames / seconds
-            most = 1 / self._shortest if self._shortest else least
-            if not least / room <= variant.frame_rate <= max(most, least) * room:
-                text = f"{variant.frame_rate}, measured {least:.3f} to {most:.3f}"
-                add("frame-rate-media", variant.uri, text)
+        """Judge what a multivariant playlist says of what the last playlist lists."""
+        limits = VariantLimits(self._limits.peak, self._limits.average, self._limits.frame_rate)
+        self._heard.judge(variant, limits, self._oldest, self._findings)
 
     def measured(self) -> tuple[float, float]:
         """Peak and average segment bit rate; section 4.1."""
-        peak = 0.0
-        for first in range(len(self._sizes)):
-            size, duration = 0, 0.0
-            for bytes_, seconds in self._sizes[first:]:
-                size, duration = size + bytes_, duration + seconds
-                if duration > 1.5 * self._target:
-                    break
-                if duration >= 0.5 * self._target:
-                    peak = max(peak, 8 * size / duration)
-        total = sum(seconds for _, seconds in self._sizes)
-        return peak, 8 * sum(size for size, _ in self._sizes) / total if total else 0.0
+        return self._heard.measured()
 
     def _add(self, slug: str, segment: Segment, text: str = "") -> None:
         self._findings.add(slug, f"segment {segment.sequence} {segment.uri}", text)
@@ -186,13 +149,16 @@ class SegmentJudge:
             rate = len(data) * 8 / 1000 / segment.duration if segment.duration else 0
             if not 0.9 * rate <= segment.kbps <= 1.1 * rate:
                 self._add("bitrate", segment, f"{segment.kbps} kbit/s, it has {rate:.0f}")
-        self._sizes.append((len(data), segment.duration))
-        self._codecs |= media.codecs
-        if media.frames:
-            self._video.append((media.frames, segment.duration))
-            self._shortest = min(self._shortest or media.shortest, media.shortest)
-        self._size = media.size if any(media.size) else self._size
-        self._sample = self._sample or data
+        one = Measured(
+            segment.sequence,
+            data,
+            segment.duration,
+            media.codecs,
+            media.frames,
+            media.shortest,
+            media.size,
+        )
+        self._heard.add(one, is_break=is_break)
         self._last = (segment, media)
 
     def _follow(self, old: Segment, was: _Media, segment: Segment, media: _Media) -> None:
@@ -296,7 +262,7 @@ class SegmentJudge:
             0.0,
             reader.lengths(content),
             run.is_sync,
-            frozenset(_plain(reader.tracks[each].record.codec) for each in content.runs),
+            frozenset(plain(reader.tracks[each].record.codec) for each in content.runs),
             tuple(sorted(reader.tracks)),
             earliest=min(
                 each.first_pts / (reader.tracks[i].timescale or 1)
@@ -341,16 +307,6 @@ class SegmentJudge:
         if has_key != part.is_independent:
             text = f"{part.uri}: INDEPENDENT {part.is_independent}, has such a frame: {has_key}"
             self._add("part-independent", segment, text)
-
-    def _look_up_size(self) -> tuple[int, int]:
-        """Width and height of the pictures, as FFmpeg reads them."""
-        if not self._sample:
-            return 0, 0
-        with av.open(BytesIO(self._sample)) as opened:
-            if not opened.streams.video:
-                return 0, 0
-            stream = opened.streams.video[0]
-            return stream.width, stream.height
 
 
 def _fetch(resources: Mapping[str, bytes], uri: str, span: tuple[int, int] | None) -> bytes | None:
@@ -433,16 +389,8 @@ def _codecs(streams: Iterable[list[Unit]]) -> Iterable[str]:
         if unit.kind == H264:
             yield f"avc1.{unit.first[1:4].hex()}"
         elif unit.kind == H265:
-            yield _plain(hevc_codec(unescape(unit.first)[3:15]))
+            yield plain(hevc_codec(unescape(unit.first)[3:15]))
         elif unit.kind == AAC:
             yield f"mp4a.40.{(unit.first[2] >> 6) + 1}"
         elif unit.kind in NAMES:
             yield NAMES[unit.kind]
-
-
-def _plain(codec: str) -> str:
-    """One way to write a codec's name."""
-    codec = codec.lower()
-    if codec.startswith("mp4a.40.") and codec[8:] in ("5", "29"):
-        codec = "mp4a.40.2"  # SBR and PS over a core that the header of a frame tells
-    return ALIASES.get(codec, codec)

@@ -330,10 +330,6 @@ AWAY = Wishes(
 )
 # DTS that were given out cannot be taken back; transport streams show these pictures late.
 LEARNING = Wishes(blind=((0.0, 0.4),))
-# Known gap: where sound is more than half a second ahead, it cuts segments that no key frame ends,
-# and what they are said to last is sound's, not that of the pictures in them.
-BY_SOUND = frozenset({"segment-duration", "date-drift", "date-mapping", "tfdt-continuity"})
-CUT_BY_SOUND = Wishes(waived=dict.fromkeys(("hls-ts", "hls-fmp4", "ll-hls"), BY_SOUND))
 PATIENT = StreamOptions(grace=1e9)
 TS_TURN = (1 << 33) / 90_000 - 10.0  # seconds of stream time: streams begin at 10 s
 FLV_BYTES = (1 << 24) / 1000 - 2.0  # where timestamps need their fourth byte
@@ -366,7 +362,7 @@ SCENARIOS: tuple[Scenario, ...] = (
     Scenario("epochs hours apart, arrival", _epochs(is_anchored=False, has_reports=False)),
     Scenario("sound 0.6 s late", _skewed(1, 0.6)),
     Scenario("sound 1.5 s late", _skewed(1, 1.5)),
-    Scenario("picture 0.6 s late, long groups", _late_groups, CUT_BY_SOUND),
+    Scenario("picture 0.6 s late, long groups", _late_groups),
     Scenario("picture 1.5 s late", _skewed(0, 1.5)),
     Scenario("crystal off by 300 ppm", _drifting, Wishes(has_holes=True)),
     Scenario(
