@@ -177,13 +177,14 @@ class Rendezvous:
             self._outcome.count("handshake-out-of-turn")
             return
         try:
+            if handshake.kind == HandshakeType.AGREEMENT:
+                self._receive_agreement(handshake, now)
+                return
             self._meet(handshake)
             if handshake.kind == HandshakeType.WAVEAHAND:
                 self._receive_wave(now)
-            elif handshake.kind == HandshakeType.CONCLUSION:
-                self._receive_conclusion(handshake, packet.timestamp, now)
             else:
-                self._confirm(now, is_agreement=True)
+                self._receive_conclusion(handshake, packet.timestamp, now)
         except PeerError as error:
             self._refuse(error, handshake, now)
 
@@ -203,6 +204,19 @@ class Rendezvous:
             self._offer = self._decision = None
             self.state = State.WAVING
         self._peer_handshake = handshake
+
+    def _receive_agreement(self, handshake: Handshake, now: float) -> None:
+        """The last word; it begins nothing, whoever says it. Raises PeerError."""
+        check_fixed(handshake)
+        known = self._peer_handshake
+        # quirk: libsrt, once connected, says it again with the cookie 0, against draft section
+        # 4.3.2; test_an_agreement_that_libsrt_says_again.
+        if known is None or (
+            handshake.socket_id != known.socket_id or handshake.cookie not in (known.cookie, 0)
+        ):
+            self._outcome.count("handshake-out-of-turn")
+            return
+        self._confirm(now, is_agreement=True)
 
     def _receive_wave(self, now: float) -> None:
         if self.state == State.WAVING:

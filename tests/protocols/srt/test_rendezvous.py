@@ -236,6 +236,27 @@ def test_a_lost_agreement_is_said_again() -> None:
     assert [len(side.results) for side in sides] == [1, 1]
 
 
+def test_an_agreement_that_libsrt_says_again() -> None:
+    """Its first one is lost; the others come with the cookie 0."""
+
+    def lose_agreements(_index: int, datagram: bytes) -> list[float]:
+        return [] if Handshake.parse(datagram[16:]).kind == HandshakeType.AGREEMENT else [0.0]
+
+    line = line_of(PLAIN, PLAIN, to_second=lose_agreements, to_first=lose_agreements)
+    line.run(0.4)
+    responder, initiator = sorted((line.first, line.second), key=lambda side: len(side.results))
+    own_id, peer_id = (0x222, 0x111) if initiator is line.first else (0x111, 0x222)
+    again = Handshake(5, 0, 0, 1, 1500, 8192, HandshakeType.AGREEMENT, peer_id, 0)
+    stranger = replace(again, socket_id=peer_id ^ 1)
+    for word, count in ((stranger, 0), (replace(again, cookie=7), 0), (again, 1)):
+        datagram = word.to_datagram(0, own_id)
+        responder.machine.receive_datagrams([datagram], initiator.address, line.now)
+        responder.take_events(line.now)
+        assert len(responder.results) == count
+    assert responder.results[0].peer_socket_id == peer_id
+    assert not responder.failures
+
+
 def test_a_goodbye_before_the_agreement() -> None:
     def lose_agreements(_index: int, datagram: bytes) -> list[float]:
         is_agreement = Handshake.parse(datagram[16:]).kind == HandshakeType.AGREEMENT
