@@ -17,7 +17,7 @@ from tests.support.api_camera import CLIP, replayed
 from tests.support.api_storm import Storm
 from tests.support.flux_process import FluxProcess
 
-pytestmark = [pytest.mark.interop, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.interop, pytest.mark.alone, pytest.mark.timeout(240)]
 
 STREAMS = 50
 WATCHED = 10  # of them: these are left alone and watched

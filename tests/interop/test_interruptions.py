@@ -20,7 +20,7 @@ from tests.support.bad_camera import BadCamera, Recorded
 from tests.support.flux_process import FluxProcess
 from tests.support.publishers import moving_picture
 
-pytestmark = [pytest.mark.interop, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.interop, pytest.mark.alone, pytest.mark.timeout(120)]
 
 CAUSES = ("network", "server", "source")
 SETTINGS = {"fanout": {"send_buffer": "64K", "stall_timeout": "1m"}}

@@ -21,7 +21,7 @@ from tests.support.srt_media_cells import Passage
 from tests.support.srt_programs import FFMPEGS
 from tests.support.srt_stage import SrtStage
 
-pytestmark = pytest.mark.interop
+pytestmark = [pytest.mark.interop, pytest.mark.alone]
 
 AT_ONCE = 10
 FEW_AT_ONCE = 6  # our end and all lines are in this process

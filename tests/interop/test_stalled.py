@@ -15,7 +15,7 @@ import pytest
 
 from tests.support.flux_process import FluxProcess
 
-pytestmark = [pytest.mark.interop, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.interop, pytest.mark.alone, pytest.mark.timeout(240)]
 
 MORE = 0.1  # seconds that the usual longest pause may grow by
 MOST_RSS = 24 << 20  # bytes that all stalled readers together may cost
