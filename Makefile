@@ -9,8 +9,10 @@ VENV := .venv
 PY := $(VENV)/bin/python
 PIP := $(PY) -m pip --disable-pip-version-check --no-input install --quiet
 ARGS ?=
-# Most tests wait for something: three at once keep two cores busy.
+# Most tests wait for something: three at once keep two cores busy. Interop tests can share workers,
+# too, in half the time; but a port that a test found free may then be another one's by and by.
 WORKERS ?= 3
+INTEROP_WORKERS ?= 0
 
 # What is compiled once stays compiled, whatever the environment says: the tests start hundreds of
 # processes, and pytest rewrites each of their files first.
@@ -66,7 +68,7 @@ unit: $(VENV)/.installed-dev
 	$(PY) -m pytest -q -m "not interop and not long" -n $(WORKERS) --dist worksteal $(ARGS)
 
 interop: $(VENV)/.installed-dev packages
-	$(PY) -m pytest -q -m "interop and not long" -n $(WORKERS) --dist loadfile \
+	$(PY) -m pytest -q -m "interop and not long" -n $(INTEROP_WORKERS) --dist loadfile \
 		--no-loadscope-reorder $(ARGS)
 
 bench: $(VENV)/.installed-dev packages

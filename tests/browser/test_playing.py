@@ -92,19 +92,21 @@ async def test_the_picture_moves_and_is_recent(
         pytest.param({"low_latency": True}, LOW_LATENCY_LIMIT, id="low-latency"),
     ],
 )
+@pytest.mark.parametrize("seconds", DURATIONS)
 async def test_other_kinds_of_hls(
     browser: Browser,
     tmp_path_factory: pytest.TempPathFactory,
     hls: dict[str, object],
     limit: float,
+    seconds: float,
 ) -> None:
     streams = {"demo": {"source": "testcard:", "on_demand": True}}
     settings: dict[str, dict[str, object]] = {"limits": {"loop_lag": "5s"}, "hls": hls}
     with FluxProcess(tmp_path_factory.mktemp("hls"), streams, settings) as flux:
         async with tab(browser, DESKTOP, "dark") as page:
             await page.open(f"http://127.0.0.1:{flux.http_port}/demo/?protocol=hls")
-            shots = await watch(page, SHORT)
-            assert len(shots) >= 0.9 * RATE * SHORT
+            shots = await watch(page, seconds)
+            assert len(shots) >= 0.9 * RATE * seconds
             assert figures(shots)["latency_worst"] < limit, figures(shots)
             assert not await page.page.locator("#notice").is_visible()
             assert page.problems == []
