@@ -1,12 +1,14 @@
 """The listeners as parts of the server: where they are bound, and whether they are up."""
 
 import os
+from collections.abc import Callable
+from typing import Generic, Protocol, TypeVar
 
 from config.addresses import ListenAddress
+from config.tls import TlsSection
+from flux.app.tls import TlsPart, server_tls
 from flux.base.errors import ConfigError, PeerError
 from flux.bridges.http.server import HttpServer
-from flux.bridges.rtsp.server import RtspBridge
-from flux.bridges.srt.server import SrtBridge
 from flux.core.part import Part
 from flux.net.tls import ServerTls
 
@@ -14,10 +16,8 @@ from flux.net.tls import ServerTls
 class HttpPart:
     """One address of the media listener, plain or TLS."""
 
-    def __init__(
-        self, name: str, server: HttpServer, address: ListenAddress, tls: ServerTls | None = None
-    ) -> None:
-        self.name = name
+    def __init__(self, server: HttpServer, address: ListenAddress, tls: ServerTls | None) -> None:
+        self.name = "http" if tls is None else "https"
         self._server = server
         self._address = address
         self._tls = tls
@@ -36,42 +36,29 @@ class HttpPart:
         await self._server.stop()
 
 
-class RtspPart:
-    """The RTSP server."""
+class Bridge(Protocol):
+    """A protocol's server with sockets of its own."""
 
-    name = "rtsp"
+    async def start(self) -> None:
+        """Bind."""
 
-    def __init__(self, bridge: RtspBridge) -> None:
+    async def stop(self) -> None:
+        """End every session."""
+
+
+AnyBridge = TypeVar("AnyBridge", bound=Bridge)
+
+
+class BridgePart(Generic[AnyBridge]):
+    """A bridge with sockets of its own: RTSP, SRT."""
+
+    def __init__(self, name: str, bridge: AnyBridge) -> None:
+        self.name = name
         self.bridge = bridge
         self.is_up = False
 
     async def start(self) -> None:
         """Bind; raises OSError or PeerError if an address cannot be had."""
-        await self.bridge.start()
-        self.is_up = True
-
-    async def stop(self) -> None:
-        """End every session."""
-        self.is_up = False
-        await self.bridge.stop()
-
-    @property
-    def bound(self) -> list[str]:
-        """Addresses of RTSP and RTSPS."""
-        return [written(*address) for address in self.bridge.addresses]
-
-
-class SrtPart:
-    """The SRT server."""
-
-    name = "srt"
-
-    def __init__(self, bridge: SrtBridge) -> None:
-        self.bridge = bridge
-        self.is_up = False
-
-    async def start(self) -> None:
-        """Bind; raises OSError or PeerError if the address cannot be had."""
         await self.bridge.start()
         self.is_up = True
 
@@ -105,6 +92,36 @@ class Named:
     async def stop(self) -> None:
         """Stop the part."""
         await self._part.stop()
+
+
+class Listener(Protocol):
+    """The section of a listener that can be had with TLS, too."""
+
+    address: ListenAddress
+    tls_address: ListenAddress | None
+    tls: TlsSection
+
+
+AnyPart = TypeVar("AnyPart", bound=Part)
+
+
+def plain_and_secure(
+    key: str, listener: Listener, serve: Callable[[ListenAddress, ServerTls | None], AnyPart]
+) -> tuple[list[AnyPart], list[Part]]:
+    """What `serve` makes for the addresses of a section, and all parts that this takes.
+
+    `key` names the section. Raises `ConfigError` where the certificate cannot be used.
+    """
+    plain = serve(listener.address, None)
+    if listener.tls_address is None:
+        return [plain], [Named(plain, f"{key}.address", listener.address)]
+    tls = server_tls(listener.tls, f"{key}.tls")
+    secure = serve(listener.tls_address, tls)
+    return [plain, secure], [
+        Named(plain, f"{key}.address", listener.address),
+        TlsPart(tls),
+        Named(secure, f"{key}.tls_address", listener.tls_address),
+    ]
 
 
 def written(host: str, port: int) -> str:

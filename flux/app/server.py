@@ -4,12 +4,13 @@ import asyncio
 import secrets
 import time
 from collections.abc import Callable
+from functools import partial
 
 from config.addresses import ListenAddress
-from config.schema import Config, HttpListener
+from config.schema import Config
 from flux.api.server import ApiServer
 from flux.app.groups import declare_groups, group_settings
-from flux.app.listeners import HttpPart, Named, RtspPart, SrtPart, written
+from flux.app.listeners import BridgePart, HttpPart, Named, plain_and_secure, written
 from flux.app.options import (
     hls_options,
     limits_of,
@@ -42,7 +43,6 @@ from flux.core.hooks.part import Hooks
 from flux.core.lifecycle import Lifecycle
 from flux.core.limits import LimitsGate
 from flux.core.looplag import LoopLag, settle_garbage_collector
-from flux.core.part import Part
 from flux.net.tls import ServerTls
 from flux.net.turns import Turn, Turns
 from flux.security.access import Access
@@ -195,10 +195,16 @@ class Server:
         if rtsp.enabled and rtsp.tls_address is not None:
             tls = server_tls(rtsp.tls, "listeners.rtsp.tls")
         options = rtsp_options(config, self.access.challenges)
-        self._rtsp = RtspPart(RtspBridge(self.router, self.admission, self.bus.emit, options, tls))
+        bridge = RtspBridge(self.router, self.admission, self.bus.emit, options, tls)
+        self._rtsp = BridgePart("rtsp", bridge)
         self._srt = self._make_srt(config, srt_sessions)
-        self._http, http_parts = self._http_parts(config.listeners.http)
-        self._api, api_parts = self._api_parts(config)
+        listeners = config.listeners
+        self._http, http_parts = plain_and_secure(
+            "listeners.http", listeners.http, partial(HttpPart, self.http_server)
+        )
+        self._api, api_parts = plain_and_secure(
+            "listeners.api", listeners.api, partial(self._make_api, config)
+        )
         self._lifecycle = Lifecycle(
             # Stopped in reverse: readers and sources first, the API, which tells health, last.
             [
@@ -218,49 +224,23 @@ class Server:
         )
         self._tell_collector()
 
-    def _make_srt(self, config: Config, sessions: SrtSessions) -> SrtPart:
+    def _make_api(self, config: Config, address: ListenAddress, tls: ServerTls | None) -> ApiServer:
+        """The API at one of its addresses."""
+        return ApiServer(
+            address,
+            self.collector,
+            self.registry,
+            self.bus,
+            permit=self.admission.permit,
+            is_free_on_localhost=config.access.free_on_localhost,
+            tls=tls,
+        )
+
+    def _make_srt(self, config: Config, sessions: SrtSessions) -> BridgePart[SrtBridge]:
         """The SRT server; `sessions` are those of its sources and targets, too."""
         options = srt_options(config, self.registry.settings)
-        return SrtPart(SrtBridge(self.router, self.admission, self.bus.emit, options, sessions))
-
-    def _http_parts(self, listener: HttpListener) -> tuple[list[HttpPart], list[Part]]:
-        """The addresses of the media listener, and all parts for them."""
-        http = HttpPart("http", self.http_server, listener.address)
-        if listener.tls_address is None:
-            return [http], [Named(http, "listeners.http.address", listener.address)]
-        tls = server_tls(listener.tls, "listeners.http.tls")
-        https = HttpPart("https", self.http_server, listener.tls_address, tls)
-        return [http, https], [
-            Named(http, "listeners.http.address", listener.address),
-            TlsPart(tls),
-            Named(https, "listeners.http.tls_address", listener.tls_address),
-        ]
-
-    def _api_parts(self, config: Config) -> tuple[list[ApiServer], list[Part]]:
-        """The addresses of the API, and all parts for them."""
-        listener = config.listeners.api
-
-        def serve(address: ListenAddress, tls: ServerTls | None = None) -> ApiServer:
-            return ApiServer(
-                address,
-                self.collector,
-                self.registry,
-                self.bus,
-                permit=self.admission.permit,
-                is_free_on_localhost=config.access.free_on_localhost,
-                tls=tls,
-            )
-
-        api = serve(listener.address)
-        if listener.tls_address is None:
-            return [api], [Named(api, "listeners.api.address", listener.address)]
-        tls = server_tls(listener.tls, "listeners.api.tls")
-        secure = serve(listener.tls_address, tls)
-        return [api, secure], [
-            Named(api, "listeners.api.address", listener.address),
-            TlsPart(tls),
-            Named(secure, "listeners.api.tls_address", listener.tls_address),
-        ]
+        bridge = SrtBridge(self.router, self.admission, self.bus.emit, options, sessions)
+        return BridgePart("srt", bridge)
 
     def _make_http(self, config: Config) -> HttpServer:
         """The media listener with everything that is served there."""
@@ -336,8 +316,10 @@ class Server:
                 for part in self._api
             ),
             *(
-                ListenerSnapshot(name=name, address=address, is_up=self._rtsp.is_up)
-                for name, address in zip(("rtsp", "rtsps"), self._rtsp.bound, strict=False)
+                ListenerSnapshot(name=name, address=written(*address), is_up=self._rtsp.is_up)
+                for name, address in zip(
+                    ("rtsp", "rtsps"), self._rtsp.bridge.addresses, strict=False
+                )
             ),
             *(
                 [ListenerSnapshot(name="srt", address=written(*srt), is_up=self._srt.is_up)]
