@@ -16,11 +16,6 @@ settings.register_profile(
 settings.load_profile("flux")
 
 
-def pytest_configure(config: pytest.Config) -> None:
-    """The marker that `pytest_runtest_protocol` looks at."""
-    config.addinivalue_line("markers", "alone: loads the machine so much that nothing else may run")
-
-
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Long ones first."""
     items[:] = schedule.by_weight(items)
