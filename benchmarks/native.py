@@ -3,6 +3,7 @@
 import hashlib
 import os
 import subprocess
+import tempfile
 from pathlib import Path
 
 SOURCES = Path(__file__).parent / "native"
@@ -20,8 +21,10 @@ def program(name: str) -> Path:
     target = CACHE / "native" / f"{name}-{digest.hexdigest()[:12]}"
     if not target.exists():
         target.parent.mkdir(parents=True, exist_ok=True)
-        made = target.with_suffix(f".{os.getpid()}")
         compiler = os.environ.get("CC", "cc")
-        subprocess.run([compiler, *FLAGS, "-o", made, *sources], check=True)
-        made.rename(target)
+        # Several may compile at once, threads of one process too: each into a place of its own.
+        with tempfile.TemporaryDirectory(dir=target.parent) as own:
+            made = Path(own) / name
+            subprocess.run([compiler, *FLAGS, "-o", made, *sources], check=True)
+            made.rename(target)
     return target
