@@ -88,13 +88,13 @@ class SharedUdpSocket:
         except OSError:
             self.errors += 1
 
-    def receive(self, now: float) -> list[PeerBatch]:
+    def receive(self, now: float, spread: float = STAMP_SPREAD) -> list[PeerBatch]:
         """What has come, at most a turn's share: call again when the loop says readable.
 
-        A batch is what one sender sent within some milliseconds, in order; others may have sent in
+        A batch is what one sender sent within `spread` seconds, in order; others may have sent in
         between. It came when its first datagram did.
         """
-        return [batch for heard in self.hear(now) for batch in batches_of(heard)]
+        return [batch for heard in self.hear(now) for batch in batches_of(heard, spread)]
 
     def hear(self, now: float) -> list[Heard]:
         """The same by sender, with a time for each datagram."""
@@ -134,16 +134,16 @@ class SharedUdpSocket:
         return found
 
 
-def batches_of(heard: Heard) -> list[PeerBatch]:
-    """Datagrams of one sender in batches of those that came at about the same time."""
+def batches_of(heard: Heard, spread: float = STAMP_SPREAD) -> list[PeerBatch]:
+    """Datagrams of one sender in batches of those that came within `spread` seconds."""
     address, datagrams, first = heard.address, heard.datagrams, heard.at(0)
-    if abs(heard.at(-1) - first) <= STAMP_SPREAD:
+    if abs(heard.at(-1) - first) <= spread:
         return [(first, address, datagrams)]
     batches: list[PeerBatch] = []
     start = 0
     for index in range(len(datagrams)):
         stamp = heard.at(index)
-        if abs(stamp - first) > STAMP_SPREAD:
+        if abs(stamp - first) > spread:
             batches.append((first, address, datagrams[start:index]))
             start, first = index, stamp
     batches.append((first, address, datagrams[start:]))

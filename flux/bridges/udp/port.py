@@ -13,7 +13,7 @@ from flux.bridges.udp.plan import Senders
 from flux.net.multicast import bind_receiver, is_multicast
 from flux.net.resolve import is_address, resolve
 from flux.net.turns import Turn, Turns
-from flux.net.udp import Address, PeerBatch, SharedUdpSocket
+from flux.net.udp import STAMP_SPREAD, Address, PeerBatch, SharedUdpSocket
 
 REST = 0.010  # seconds
 MOST_FULL = 0.25  # share of the buffer that may fill while it rests
@@ -26,7 +26,7 @@ OnBatches = Callable[[list[PeerBatch], float], None]
 class ReceivePort:
     """Calls `on_batches(batches, now)` with what came in one turn of the loop, until `close`.
 
-    Public: `rest` in seconds, which may be changed.
+    Public, and may be changed: `rest` in seconds, and `spread`, the seconds of a batch.
     """
 
     def __init__(self, sock: SharedUdpSocket, on_batches: OnBatches, rest: float = REST) -> None:
@@ -37,6 +37,7 @@ class ReceivePort:
         self._turns = Turns.of(self._loop)
         self._resting: Turn | None = None
         self.rest = rest
+        self.spread = STAMP_SPREAD
         self._room = max(sock.room, 1)
         self._read_at = 0.0
         self._is_watched = False
@@ -75,7 +76,7 @@ class ReceivePort:
         if not self._is_open:
             return
         now = time.monotonic()
-        batches = self._sock.receive(now)
+        batches = self._sock.receive(now, self.spread)
         if not batches:
             self._watch()
             return

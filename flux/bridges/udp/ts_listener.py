@@ -5,6 +5,7 @@ two bits: they cannot be taken for one another.
 """
 
 import asyncio
+import math
 import time
 from collections.abc import Callable, Sequence
 
@@ -19,7 +20,7 @@ from flux.bridges.udp.port import ReceivePort, open_port
 from flux.bridges.udp.source import DatagramOptions
 from flux.bridges.udp.ts_in_rtp import TsInRtp
 from flux.net.timer import DeadlineTimer
-from flux.net.udp import Address, PeerBatch
+from flux.net.udp import STAMP_SPREAD, Address, PeerBatch
 from media.publisher import Publisher, Publishing
 from media.track import TrackDescription
 from protocols.rtp.packet import payload_bounds
@@ -130,13 +131,16 @@ class TsListener:
         if self.ended.done():
             return
         try:
-            for arrived, address, datagrams in merged(batches) if self._rtp is None else batches:
+            for arrived, address, datagrams in batches:
                 self._take(address, datagrams, arrived)
         except Exception:  # a fault of ours must not come back with every packet
             self._log.exception("source fault")
             self._end("internal-error")
-        if self._port is not None and self._publisher is not None:
-            self._port.rest = REST if self._publisher.stream.outputs else UNSEEN
+        if self._port is not None:
+            # A transport stream has a clock of its own; that of RTP is found by arrival.
+            self._port.spread = math.inf if self._rtp is None else STAMP_SPREAD
+            if self._publisher is not None:
+                self._port.rest = REST if self._publisher.stream.outputs else UNSEEN
         if not self.ended.done():
             self._arm(now)
 
@@ -201,17 +205,6 @@ class TsListener:
     def _end(self, reason: str) -> None:
         if not self.ended.done():
             self.ended.set_result(reason)
-
-
-def merged(batches: list[PeerBatch]) -> list[PeerBatch]:
-    """One batch for those in a row of the same sender: for media that has clocks of its own."""
-    found: list[PeerBatch] = []
-    for batch in batches:
-        if found and found[-1][1] == batch[1]:
-            found[-1][2].extend(batch[2])
-        else:
-            found.append(batch)
-    return found
 
 
 def is_media(data: bytes) -> bool:
