@@ -17,14 +17,14 @@ from media.codecs.opus import CLOCK_RATE, OpusParameters
 from media.codecs.tracker import tracker_for
 from media.frame import NO_TIME, Frame
 from media.parameters import AudioParameters
-from media.track import AAC, AC3, EAC3, G722, L16, MP3, OPUS, PCMA, PCMU, Kind, Track
+from media.track import AAC, AC3, EAC3, G722, G726, L16, MP3, OPUS, PCMA, PCMU, Kind, Track
 from media.track_input import TrackInput
 
 AudioPolicy = Literal["keep", "aac", "opus", "drop"]
 ByOutput = Mapping[str, AudioPolicy]  # what single outputs are asked to have; by `family_of`
 NOBODY_ASKS: ByOutput = MappingProxyType({})
 
-SOURCES = frozenset({AAC, OPUS, PCMA, PCMU, G722, L16, MP3, AC3, EAC3})
+SOURCES = frozenset({AAC, OPUS, PCMA, PCMU, G722, G726, L16, MP3, AC3, EAC3})
 AAC_RATES = (16000, 22050, 24000, 32000, 44100, 48000)  # what every player takes
 STEREO = 2  # more channels are mixed down
 

@@ -21,6 +21,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
+from io import BytesIO
 
 import av
 from av.audio.codeccontext import AudioCodecContext
@@ -33,8 +34,8 @@ from flux.base.errors import WireError
 from flux.base.units import NTP_SECOND
 from flux.workers.link import Desk, run
 from flux.workers.sound_codecs import LAYOUTS, OPUS_FRAME_MS, sound_encoder
-from media.codecs.adpcm import G722_SAMPLE_RATE
-from media.track import AAC, AC3, EAC3, G722, L16, MP3, OPUS, PCMA, PCMU
+from media.codecs.adpcm import G722_SAMPLE_RATE, parse_g726
+from media.track import AAC, AC3, EAC3, G722, G726, L16, MP3, OPUS, PCMA, PCMU
 from media.wire import (
     FLAG_DISCONTINUITY,
     FLAG_KEY,
@@ -50,10 +51,9 @@ SOURCE, TARGET = 0, 1  # track ids
 SLACK = Fraction(15, 1000)  # seconds
 FILLED = Fraction(1, 2)  # seconds
 
-# quirk: FFmpeg's G.726 decoder needs AVCodecContext.bits_per_coded_sample, which PyAV cannot set.
 DECODERS = {
     AAC: "aac", OPUS: "libopus", PCMA: "pcm_alaw", PCMU: "pcm_mulaw", L16: "pcm_s16be",
-    G722: "g722", MP3: "mp3float", AC3: "ac3", EAC3: "eac3",
+    G722: "g722", G726: "g726", MP3: "mp3float", AC3: "ac3", EAC3: "eac3",
 }  # fmt: skip
 WITHOUT_HEADERS = (PCMA, PCMU, L16, G722)
 ENCODERS = {AAC: ("aac", "fltp"), OPUS: ("libopus", "s16")}
@@ -79,7 +79,7 @@ class SoundDecoder:
         name = DECODERS.get(source.codec)
         if name is None:
             raise WireError("recode-codec", source.codec)
-        context = av.CodecContext.create(name, "r")
+        context = _g726(source) if source.codec == G726 else av.CodecContext.create(name, "r")
         assert isinstance(context, AudioCodecContext)
         if source.codec in WITHOUT_HEADERS:
             if source.channels not in CHANNELS:
@@ -112,6 +112,20 @@ class SoundDecoder:
         self._shape = shape
         frame.pts = None  # the row of samples has its own count
         return self._resampler.resample(frame)
+
+
+def _g726(source: Announcement) -> av.CodecContext:
+    """A decoder of G.726; raises `WireError`.
+
+    quirk: it needs AVCodecContext.bits_per_coded_sample, which PyAV sets for none but the streams
+    of a container; test: test_the_tone_is_where_it_was
+    """
+    if source.channels > 1 or not source.configuration:
+        raise WireError("recode-parameters", f"{source.channels} channels")
+    bits, is_aal2 = parse_g726(source.configuration[0])
+    form = "g726" if is_aal2 else "g726le"
+    options = {"code_size": str(bits), "sample_rate": str(source.clock_rate)}
+    return av.open(BytesIO(bytes(bits)), format=form, options=options).streams[0].codec_context
 
 
 class SoundEncoder:

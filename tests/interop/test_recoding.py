@@ -25,6 +25,7 @@ pytestmark = [pytest.mark.interop, pytest.mark.timeout(120)]
 PICTURE = "color=black:s=160x120:r=25,drawbox=c=white:t=fill:enable='lt(mod(t,1),0.08)'"
 SOUND = "aevalsrc='if(lt(mod(t,1),0.08),0.7*sin(2*PI*1000*t),0)':s=48000"
 G711 = ("-c:a", "pcm_alaw", "-ar", "8000", "-ac", "1")
+G726 = ("-c:a", "g726le", "-b:a", "24k", "-ar", "8000", "-ac", "1")
 OPUS = ("-c:a", "libopus", "-ac", "2")
 MOST = 0.02  # seconds between picture and sound
 
@@ -97,6 +98,7 @@ def flux(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FluxProcess]:
     by_output = {"hls": "aac", "flv": "aac", "rtsp": "keep", "ts": "drop"}
     streams: dict[str, dict[str, object]] = {
         "g711": {"audio": "aac"},
+        "g726": {"audio": "aac"},
         "opus": {"audio": "aac"},
         "kept": {},
         "asked": {"audio": by_output},
@@ -118,12 +120,23 @@ def test_g711_becomes_aac_where_it_cannot_be_carried(flux: FluxProcess) -> None:
         codec, offset = av_offset(played.body, "mpegts")
         assert codec == "aac"
         assert abs(offset) <= MOST
+
         assert flux.stream("g711")["dropped_tracks"] == []
         (made,) = [each for each in flux.stream("g711")["tracks"] if each["codec"] == "aac"]
         assert made["recoded_from"] == 1
         assert made["frames"] > 0
 
         assert codecs_of(flux.rtsp("g711")) == {"h264", "pcm_alaw"}, "the source's own"
+
+
+def test_g726_becomes_aac(flux: FluxProcess) -> None:
+    """Of any bit rate: nothing in the sound tells it, so the decoder has to be told."""
+    with publisher(flux.rtsp("g726"), *G726):
+        flux.wait_until(lambda: flux.stream("g726")["state"] == "ready", "the stream is ready")
+        assert [each["codec"] for each in flux.stream("g726")["tracks"]] == ["h264", "g726", "aac"]
+        codec, offset = av_offset(capture.whole_tags(capture.flv(flux.flv("g726"), 3.5)), "flv")
+        assert codec == "aac"
+        assert abs(offset) <= MOST
 
 
 def test_opus_stays_where_it_can_be_carried(flux: FluxProcess) -> None:

@@ -12,7 +12,7 @@ from media.frame import NO_TIME, Frame
 from media.parameters import AudioParameters
 from media.recoding import AudioPolicy, Recoding, Recodings, recoded
 from media.stream import State, Stream, StreamOptions
-from media.track import AAC, G726, OPUS, PCMA, Kind, Track, TrackDescription
+from media.track import AAC, OPUS, PCMA, Kind, Track, TrackDescription
 
 G711 = G711Parameters(sample_rate=8000, channels=1)
 
@@ -44,7 +44,8 @@ def audio(codec: str, rate: int, channels: int, clock: int = 0) -> Track:
         ("pcmu", 8000, 1, "opus", ("opus", 48000, 1)),
         ("aac", 44100, 2, "aac", None),
         ("opus", 48000, 2, "opus", None),
-        ("g726", 8000, 1, "aac", None),
+        ("g726", 8000, 1, "aac", (AAC, 16000, 1)),
+        ("speex", 8000, 1, "aac", None),
         ("pcma", 8000, 1, "drop", None),
         ("pcma", 8000, 1, "keep", None),
     ],
@@ -64,7 +65,7 @@ def test_what_is_made_of_a_track(
 def test_nothing_is_made_of_sound_that_is_not_known_or_of_pictures() -> None:
     assert recoded(Track(0, Kind.AUDIO, PCMA, 8000), "aac", 1) is None
     assert recoded(Track(0, Kind.VIDEO, "h264", 90000), "aac", 1) is None
-    assert recoded(Track(0, Kind.AUDIO, G726, 8000, G711), "aac", 1) is None
+    assert recoded(Track(0, Kind.AUDIO, "speex", 8000, G711), "aac", 1) is None
 
 
 def test_recodings_come_behind_the_tracks_and_go_with_them() -> None:

@@ -42,6 +42,8 @@ SOURCES = [
     ("pcma", "pcm_alaw", 8000, 8000, 1, "s16"),
     ("pcmu", "pcm_mulaw", 8000, 8000, 1, "s16"),
     ("g722", "g722", 16000, 8000, 1, "s16"),
+    *((f"g726-{bits}", "g726le", 8000, 8000, 1, "s16") for bits in (2, 3, 4, 5)),
+    ("g726-4", "g726", 8000, 8000, 1, "s16"),  # as AAL2 packs it
     ("l16", "pcm_s16be", 44100, 44100, 2, "s16"),
     ("aac", "aac", 44100, 44100, 2, "fltp"),
     ("opus", "libopus", 48000, 48000, 2, "s16"),
@@ -69,6 +71,11 @@ def encoded(
     assert isinstance(context, AudioCodecContext)
     context.sample_rate, context.format, context.layout = rate, form, LAYOUTS[channels]
     context.time_base = Fraction(1, rate)
+    configuration = (make_config(rate, channels),) if codec == "aac" else ()
+    codec, _, bits = codec.partition("-")
+    if bits:
+        context.bit_rate, context.options = int(bits) * rate, {"code_size": bits}
+        configuration = (bytes((int(bits), encoder == "g726")),)
     context.open()
     samples = sound(rate)
     size = context.frame_size or rate // 50
@@ -87,7 +94,6 @@ def encoded(
             assert packet.pts is not None
             pts = packet.pts * clock // rate
             frames.append(WireFrame(0, FLAG_KEY, pts, pts, pts << 20, (bytes(packet),)))
-    configuration = (make_config(rate, channels),) if codec == "aac" else ()
     return Announcement(0, Kind.AUDIO, codec, clock, channels, 0, configuration), frames
 
 
@@ -116,7 +122,7 @@ def heard(codec: str, rate: int, channels: int, units: list[Unit]) -> tuple[floa
 
 
 @pytest.mark.parametrize("to", TARGETS, ids=lambda to: f"{to[0]}-{to[1]}")
-@pytest.mark.parametrize("source", SOURCES, ids=lambda source: source[0])
+@pytest.mark.parametrize("source", SOURCES, ids=lambda source: "-".join(source[:2]))
 def test_the_tone_is_where_it_was(
     source: tuple[str, str, int, int, int, str], to: tuple[str, int]
 ) -> None:
@@ -165,7 +171,7 @@ def test_a_discontinuity_begins_a_new_row() -> None:
 
 def test_times_that_tremble_begin_nothing() -> None:
     """Sources that count milliseconds."""
-    announcement, frames = encoded(*SOURCES[4])
+    announcement, frames = encoded(*next(source for source in SOURCES if source[0] == "aac"))
     for index, frame in enumerate(frames):
         frame.pts += 220 if index % 2 else -220  # 5 ms
     recoder = Recoder(announcement, target("opus", 48000, 2))
@@ -176,7 +182,10 @@ def test_times_that_tremble_begin_nothing() -> None:
 @pytest.mark.parametrize(
     ("source", "wanted"),
     [
-        (Announcement(0, Kind.AUDIO, "g726", 8000, 1, 0, (b"\4\0",)), target("aac", 16000, 1)),
+        (Announcement(0, Kind.AUDIO, "speex", 8000, 1), target("aac", 16000, 1)),
+        (Announcement(0, Kind.AUDIO, "g726", 8000, 1), target("aac", 16000, 1)),
+        (Announcement(0, Kind.AUDIO, "g726", 8000, 1, 0, (b"\7\0",)), target("aac", 16000, 1)),
+        (Announcement(0, Kind.AUDIO, "g726", 8000, 2, 0, (b"\4\0",)), target("aac", 16000, 2)),
         (Announcement(0, Kind.AUDIO, "pcma", 8000, 5), target("aac", 16000, 1)),
         (Announcement(0, Kind.AUDIO, "pcma", 8000, 1), target("mp3", 16000, 1)),
         (Announcement(0, Kind.AUDIO, "pcma", 8000, 1), target("aac", 16000, 6)),
@@ -189,14 +198,14 @@ def test_what_cannot_be_done_is_refused(source: Announcement, wanted: Announceme
 
 @settings(max_examples=60, deadline=None)
 @given(
-    st.sampled_from(["aac", "opus", "mp3", "ac3", "g722", "l16"]),
+    st.sampled_from(["aac", "opus", "mp3", "ac3", "g722", "g726", "l16"]),
     st.lists(st.tuples(st.integers(-(1 << 40), 1 << 40), st.binary(min_size=1, max_size=300))),
 )
 def test_any_bytes_are_sound_or_refused(codec: str, units: list[tuple[int, bytes]]) -> None:
-    configuration = (make_config(48000, 2),) if codec == "aac" else ()
-    clock = 8000 if codec == "g722" else 48000
+    said = {"aac": (make_config(48000, 2),), "g726": (b"\3\0",)}.get(codec, ())
+    clock, channels = (8000, 1) if codec in ("g722", "g726") else (48000, 2)
     recoder = Recoder(
-        Announcement(0, Kind.AUDIO, codec, clock, 1 if codec == "g722" else 2, 0, configuration),
+        Announcement(0, Kind.AUDIO, codec, clock, channels, 0, said),
         target("aac", 48000, 2),
     )
     for pts, data in units:
