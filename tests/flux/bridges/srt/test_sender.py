@@ -21,7 +21,7 @@ from tests.support.virtual import VirtualScheduler
 GOP = 30  # pictures of the clip, which has no sound
 
 
-@dataclass
+@dataclass(eq=False)
 class Line:
     """A link whose other end does what the test says; satisfies `protocols.srt.link.Channel`."""
 
