@@ -7,7 +7,7 @@ from flux.base.bits import BitReader
 from flux.base.errors import WireError
 from media.codecs.nal import frame_rate
 from media.codecs.obu import HAS_EXTENSION, SEQUENCE_HEADER, obu_type, with_size
-from media.parameters import VideoParameters
+from media.parameters import Parameters, VideoParameters
 
 MAX_SEQUENCE_HEADER_BYTES = 1024
 SELECT = 2  # SELECT_SCREEN_CONTENT_TOOLS
@@ -95,6 +95,18 @@ class Av1Parameters(VideoParameters):
             | colours.chroma_sample_position
         )
         return bytes((0x81, head.profile << 5 | head.level, samples, 0)) + with_size(self.obu)
+
+
+def sync_unit(obus: tuple[bytes, ...], parameters: Parameters | None) -> tuple[bytes, ...]:
+    """A key frame with its sequence header before it, as files have it; AV1 in ISOBMFF section 2.4.
+
+    The tracker has taken it out, and decoders do not read the one of a configuration record.
+    """
+    if not isinstance(parameters, Av1Parameters):
+        return obus
+    if any(obu_type(obu) == SEQUENCE_HEADER for obu in obus):
+        return obus
+    return (parameters.obu, *obus)
 
 
 def parse_sequence_header(obu: bytes) -> SequenceHeader:

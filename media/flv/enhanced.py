@@ -4,8 +4,9 @@
     ExAudioTagHeader  sound format 9, packet type; FourCC
 
 Only NAL unit codecs have a composition time. AV1 travels as OBUs with sizes, without temporal
-delimiters. VPCodecConfigurationRecord stands behind the version and flags of its MP4 box, as FFmpeg
-writes it. Sound of more than two channels may be told where its channels belong.
+delimiters, its sequence header in each key frame too. VPCodecConfigurationRecord stands behind the
+version and flags of its MP4 box, as FFmpeg writes it. Sound of more than two channels may be told
+where its channels belong.
 """
 
 from struct import Struct
@@ -13,7 +14,7 @@ from typing import ClassVar
 
 from media.codecs.aac import AacParameters, parse_config
 from media.codecs.ac3 import Ac3Parameters
-from media.codecs.av1 import Av1Parameters
+from media.codecs.av1 import Av1Parameters, sync_unit
 from media.codecs.h264 import H264Parameters
 from media.codecs.h265 import H265Parameters
 from media.codecs.obu import join_obus
@@ -156,7 +157,13 @@ class PictureWriter(NalWriter):
 
     def tag(self, frame: Frame, dts_ms: int, cts_ms: int) -> bytes:
         """`CodedFrames` with one temporal unit."""
-        data = join_obus(frame.payload) if self._has_obus else b"".join(frame.payload)
+        payload = frame.payload
+        if not self._has_obus:
+            data = b"".join(payload)
+        elif frame.key:
+            data = join_obus(sync_unit(payload, frame.parameters))
+        else:
+            data = join_obus(payload)
         stamp = tags.timestamp_field(dts_ms)
         first = (self._key if frame.key else self._inter) | tags.CODED_FRAMES
         size = 5 + len(data)

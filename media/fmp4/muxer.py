@@ -16,7 +16,8 @@ from struct import Struct
 
 from flux.base.errors import WireError
 from flux.base.units import rescale
-from media.codecs.obu import with_size
+from media.codecs.av1 import sync_unit
+from media.codecs.obu import join_obus
 from media.fmp4.boxes import box, full_box
 from media.fmp4.sample_entries import sample_entry
 from media.frame import Frame
@@ -68,7 +69,7 @@ class _Lane:
     def add(self, frame: Frame) -> None:
         if len(self.waiting) < MAX_WAITING:
             flags = _SYNC if frame.key else _NOT_SYNC
-            data = _sample(self.track.codec, frame.payload)
+            data = _sample(self.track.codec, frame)
             self.waiting.append((frame.dts, frame.pts - frame.dts, flags, data))
 
     def nominal(self) -> int:
@@ -272,13 +273,14 @@ def _track_box(lane: _Lane) -> bytes:
     )
 
 
-def _sample(codec: str, payload: tuple[bytes, ...]) -> bytes:
+def _sample(codec: str, frame: Frame) -> bytes:
     """A frame as MP4 stores it: NAL units with lengths, OBUs with sizes, others as they are."""
+    payload = frame.payload
     if codec in _WITH_LENGTHS:
         pieces: list[bytes] = []
         for nal in payload:
             pieces += (_LENGTH.pack(len(nal)), nal)
         return b"".join(pieces)
     if codec == AV1:
-        return b"".join(map(with_size, payload))
+        return join_obus(sync_unit(payload, frame.parameters) if frame.key else payload)
     return payload[0] if len(payload) == 1 else b"".join(payload)

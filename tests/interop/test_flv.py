@@ -8,7 +8,7 @@ import contextlib
 import os
 import subprocess
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from hashlib import md5
 from pathlib import Path
@@ -61,6 +61,12 @@ def packet_of(frame: Frame) -> bytes:
     if frame.track.codec in ("h264", "h265"):
         return b"".join(pack(">I", len(nal)) + nal for nal in frame.payload)
     return join_obus(frame.payload) if frame.track.codec == AV1 else b"".join(frame.payload)
+
+
+def without_header(frame: Frame) -> Frame:
+    """A frame of AV1 as the tracker leaves it."""
+    obus = tuple(obu for obu in frame.payload if obu_type(obu) != SEQUENCE_HEADER)
+    return replace(frame, payload=obus)
 
 
 def media_of(frames: list[Frame]) -> Media:
@@ -122,7 +128,8 @@ def media(name: str) -> Media:
         case "av1":
             units = [(split_obus(data), key) for data, key in packets_of_clip(AV1_CLIP.name)]
             header = next(obu for obu in units[0][0] if obu_type(obu) == SEQUENCE_HEADER)
-            return single(AV1, 90_000, 3000, Av1Parameters.build(header), units)
+            whole = single(AV1, 90_000, 3000, Av1Parameters.build(header), units)
+            return Media(tuple(map(without_header, whole.frames)), whole.packets)
         case "vp9":
             pictures = [((data,), key) for data, key in packets_of_clip(VP9_CLIP.name)]
             parameters = Vp9Parameters.read(pictures[0][0][0])

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flux.base.errors import WireError
-from media.codecs.av1 import Av1Parameters, parse_sequence_header
+from media.codecs.av1 import Av1Parameters, parse_sequence_header, sync_unit
 from media.codecs.obu import split_obus
 from tests.support.coded import AV1_CLIP, packets_of_clip
 from tests.support.nal import u, ue
@@ -151,3 +151,12 @@ def test_any_bytes(data: bytes) -> None:
         return
     assert parameters.codec_string().startswith("av01.")
     assert parameters.decoder_configuration()
+
+
+def test_a_unit_gets_its_sequence_header_once() -> None:
+    parameters = Av1Parameters.build(sequence_header())
+    frame = b"\x30\x10"
+    whole = (parameters.obu, frame)
+    assert sync_unit((frame,), parameters) == whole
+    assert sync_unit(whole, parameters) == whole
+    assert sync_unit((frame,), None) == (frame,)

@@ -38,6 +38,7 @@ BODY_RULES = {
     "audio-packet-type": f"{ERTMP} ExAudioTagHeader",
     "multichannel": f"{ERTMP} ExAudioTagBody",
     "av1-unit": "AV1 in ISOBMFF 2.4",
+    "av1-key": "AV1 in ISOBMFF 2.4",
     "vp9-frame": "VP9 bitstream 6.2",
     "multitrack": f"{ERTMP} multitrack",
     "mod-ex": f"{ERTMP} ModEx",
@@ -305,7 +306,7 @@ class _Bodies:
         if tag.codec in ("avc", "hevc"):
             self._nals(tag)
         elif tag.codec == "av1":
-            self._obus(tag.data)
+            self._obus(tag.data, tag.is_key)
         elif tag.codec == "vp9":
             if not tag.data or tag.data[0] >> 6 != 2:
                 self._add("vp9-frame", f"no frame marker in {tag.data[:1].hex()}")
@@ -314,11 +315,16 @@ class _Bodies:
             if int.from_bytes(tag.data[:2], "big") & mask != word:
                 self._add("audio-sync", tag.data[:2].hex())
 
-    def _obus(self, data: bytes) -> None:
-        """A temporal unit: OBUs with their sizes, without a temporal delimiter."""
+    def _obus(self, data: bytes, is_key: bool) -> None:
+        """A temporal unit: OBUs with their sizes, without a temporal delimiter.
+
+        A key frame has a sequence header before it.
+        """
         at = 0
+        kinds: list[int] = []
         while at < len(data):
             head, kind = data[at], data[at] >> 3 & 15
+            kinds.append(kind)
             at += 2 if head & 4 else 1
             if head & 0x80 or not head & 2 or kind == 2:
                 self._add("av1-unit", f"OBU header {head:02x}")
@@ -332,6 +338,8 @@ class _Bodies:
             at += size
         if at != len(data) or not data:
             self._add("av1-unit", f"{at} of {len(data)} bytes")
+        elif is_key and 1 not in kinds:
+            self._add("av1-key", f"OBUs of types {kinds}")
 
     def _nals(self, tag: Body) -> None:
         nals = nal_lengths(tag.data, self._length_size(tag.kind, tag.track))
