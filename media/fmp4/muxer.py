@@ -12,6 +12,7 @@ the constraints of CMAF (ISO/IEC 23000-19 section 7.5) hold.
 """
 
 from collections.abc import Sequence
+from itertools import pairwise
 from struct import Struct
 
 from flux.base.errors import WireError
@@ -28,6 +29,7 @@ ORIGIN_SECONDS = 10  # what a timeline's first decode times may lie below zero, 
 OVERDUES = 2  # of a second without a frame, after which a track rests
 MAX_DURATION = 0xFFFF_FFFF  # ticks of a sample: 32 bits
 MAX_WAITING = 100_000  # frames of a track without a cut
+RECENT = 5  # frames, of which some are behind a hole
 BOUNDARY_HZ = 90_000
 
 _SYNC = 0x0200_0000  # sample_depends_on 2: on none
@@ -73,9 +75,11 @@ class _Lane:
             self.waiting.append((frame.dts, frame.pts - frame.dts, flags, data))
 
     def nominal(self) -> int:
-        """How long the last frame may last, in ticks: as long as the one before."""
+        """How long the last frame may last, in ticks: as long as most of the last ones."""
         if len(self.waiting) > 1:
-            return self.waiting[-1][0] - self.waiting[-2][0]
+            times = [dts for dts, _, _, _ in self.waiting[-RECENT:]]
+            steps = sorted(after - before for before, after in pairwise(times))
+            return steps[(len(steps) - 1) // 2]
         if isinstance(self.parameters, AudioParameters) and self.parameters.frame_samples:
             return self.parameters.frame_samples
         if isinstance(self.parameters, VideoParameters) and self.parameters.frame_rate_num:
@@ -84,19 +88,20 @@ class _Lane:
         return self.track.clock_rate // 25
 
     def take(
-        self, end: int | None, before: int | None, is_last: bool
+        self, end: int | None, before: int | None, is_last: bool, *, is_over: bool = False
     ) -> tuple[int, bytes, list[bytes]] | None:
         """Decode time, `trun` entries and data of what is ready; None: nothing.
 
         `end`: when the first frame that stays is decoded, if that is known. `before`: what begins
-        from there on stays.
+        from there on stays. `is_over`: nothing more comes before that.
         """
+        overdue = 0 if is_over else self.overdue
         waiting = self.waiting
         if not waiting:
             return None
         if end is None and is_last:
             end = waiting[-1][0] + self.nominal()
-        elif end is None and before is not None and waiting[-1][0] + self.overdue <= before:
+        elif end is None and before is not None and waiting[-1][0] + overdue <= before:
             # The track rests: its last frame is of this fragment, whenever the next one comes.
             end = waiting[-1][0] + self.nominal()
         count = len(waiting)
@@ -159,14 +164,21 @@ class FragmentMuxer:
             lane.parameters = frame.parameters
         lane.add(frame)
 
-    def cut(self, following: Frame | None = None, boundary: int | None = None) -> bytes:
+    def cut(
+        self,
+        following: Frame | None = None,
+        boundary: int | None = None,
+        *,
+        rests: Track | None = None,
+    ) -> bytes:
         """A fragment, `moof` and `mdat`, of what is ready; empty if nothing is.
 
         `following`: the frame that begins the next fragment, added before this or after; frames of
         other tracks that begin from `boundary` on, in ticks of 90 kHz, stay, too; without one,
-        those that begin after it. None: the last frame of each track waits for the next fragment.
+        those that begin after it. None: the last frame of each track waits for the next fragment,
+        but for that of the track that `rests` until the boundary.
         """
-        return self._fragment(following, boundary, is_last=False)
+        return self._fragment(following, boundary, is_last=False, rests=rests)
 
     def finish(self) -> bytes:
         """The last fragment: everything, the last frames lasting as long as those before them."""
@@ -190,7 +202,14 @@ class FragmentMuxer:
         head = _moof(self._sequence, (run,), (size,)), _BOX.pack(8 + sum(map(len, data)), b"mdat")
         return b"".join((*head, *data))
 
-    def _fragment(self, following: Frame | None, boundary: int | None, *, is_last: bool) -> bytes:
+    def _fragment(
+        self,
+        following: Frame | None,
+        boundary: int | None,
+        *,
+        is_last: bool,
+        rests: Track | None = None,
+    ) -> bytes:
         runs: list[tuple[_Lane, int, bytes, list[bytes]]] = []
         for track, lane in self._lanes.items():
             end = before = None
@@ -200,7 +219,7 @@ class FragmentMuxer:
                 before = rescale(boundary, BOUNDARY_HZ, track.clock_rate)
             elif following is not None:
                 before = rescale(following.dts, following.track.clock_rate, track.clock_rate)
-            taken = lane.take(end, before, is_last)
+            taken = lane.take(end, before, is_last, is_over=track is rests)
             if taken is not None:
                 runs.append((lane, *taken))
         if not runs:

@@ -50,8 +50,8 @@ class Container(Protocol):
         """The bytes that end a part of the segment at `boundary`, in ticks of 90 kHz.
 
         `following`: the frame of the leading track that the next part begins with; it may have
-        been encoded already. Empty where there is nothing, or where a part of this kind is no more
-        than its frames.
+        been encoded already. None: that track, the first, rests until the boundary. Empty where
+        there is nothing, or where a part of this kind is no more than its frames.
         """
 
     def finish(self, following: Frame | None, boundary: int | None) -> bytes:
@@ -173,7 +173,10 @@ class Fmp4Container:
 
     def part(self, following: Frame | None, boundary: int) -> bytes:
         """A fragment."""
-        return self._muxer.cut(following, boundary) if self._muxer is not None else b""
+        if self._muxer is None:
+            return b""
+        rests = self._muxer.tracks[0] if following is None and self._muxer.tracks else None
+        return self._muxer.cut(following, boundary, rests=rests)
 
     def finish(self, following: Frame | None, boundary: int | None) -> bytes:
         """The last fragment, or the only one."""

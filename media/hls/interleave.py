@@ -26,6 +26,7 @@ from media.track import Track
 
 NO_WAIT = -1  # the leading track goes at once
 MAX_WAIT = TIME_HZ * 3 // 10
+RESTED = TIME_HZ // 2  # behind such a pause sound may begin a segment: pictures go before it
 MAX_WAIT_APART = TIME_HZ  # for sound in playlists of its own
 SILENT = 2 * TIME_HZ
 AHEAD = TIME_HZ * 3 // 10  # of the leading track without waiting for it
@@ -55,10 +56,17 @@ class Interleaver:
             for early in self._early.values():
                 yield from self._reached(early, start)
         else:
+            is_rested = start - self._last.get(frame.track, start) > RESTED
             self._last[frame.track] = start
             early = self._early.setdefault(frame.track, deque())
             early.append((frame, start))
+            if is_rested:  # else it tells how long the one before it lasts
+                yield from self._ready()
             yield from self._reached(early, start)
+        yield from self._ready()
+
+    def _ready(self) -> Iterator[Placed]:
+        """What need not wait of the leading track."""
         while self._waiting and self._may_go(self._waiting[0][1]):
             yield self._waiting.popleft()
 

@@ -7,11 +7,12 @@ same numbers. Where one of them has nothing in a segment, that segment is a gap.
 
 from collections.abc import Iterator, Mapping, Sequence
 
+from flux.base.units import NTP_SECOND
 from media.frame import Frame
 from media.hls.container import Container
 from media.hls.parts import LISTED_TARGETS, PartCut, PartList
 from media.hls.rendition import Rendition
-from media.hls.segment import Initialization, Segment, SegmentBuilder
+from media.hls.segment import TIME_HZ, Initialization, Segment, SegmentBuilder
 from media.hls.window import Window
 from media.parameters import Parameters
 from media.track import Track
@@ -66,6 +67,17 @@ class Lane:
         if self.parts is not None:
             self.parts.begin(self.window.next_sequence, start)
         self.open = SegmentBuilder(start, ntp, is_break, self.initialization)
+
+    def start_later(self, ticks: int) -> None:
+        """The open segment begins so much later; no part of it has ended yet."""
+        segment = self.open
+        if segment is None:
+            return
+        segment.start += ticks
+        if segment.ntp:
+            segment.ntp += ticks * NTP_SECOND // TIME_HZ
+        if self.parts is not None:
+            self.parts.begin(self.window.next_sequence, segment.start)
 
     def add(self, frame: Frame, end: int, parameters: Parameters | None) -> bool:
         """Take a frame that is shown until `end`; False if there is no place for it."""

@@ -2,7 +2,7 @@
 
 A part is one fragment of a segment, given out before the segment is whole. PART-TARGET is promised
 like TARGETDURATION: it is the configured duration, or as many whole frames as come nearest to it if
-these last longer, and stays what it is from the first playlist on.
+these last longer, by the shortest frame so far, and stays what it is from the first part on.
 
 No part is longer than that, and none but the last of a segment shorter than 85 % of it. So a part
 ends before the last frame that begins within these bounds, which where frame lengths vary is known
@@ -59,6 +59,7 @@ class PartClock:
     def __init__(self, part_duration: float) -> None:
         self._configured = round(part_duration * TIME_HZ)
         self._is_final = False
+        self._shortest = 0  # frame so far
         self.target = self._configured  # ticks
         self._start = 0  # of the open part
         self._has_key = False
@@ -88,8 +89,9 @@ class PartClock:
     def frame(self, frame: Frame, start: int, duration: int, *, is_key: bool) -> Iterator[PartCut]:
         """The cuts before this frame of the leading track, which is expected to last so long."""
         if not self._is_final and duration:
-            frames = max(1, round(self._configured / duration))
-            self.target = max(self.target, frames * min(duration, LONGEST_FRAME))
+            self._shortest = min(duration, self._shortest or duration)
+            frames = max(1, round(self._configured / self._shortest))
+            self.target = max(self._configured, frames * min(self._shortest, LONGEST_FRAME))
         yield from self._pass(frame, start)
         elapsed = start - self._start
         if elapsed * 100 >= self.target * LEAST_PERCENT:
@@ -99,12 +101,16 @@ class PartClock:
                 self._fits = start, frame, self._has_key, is_key
         self._has_key = self._has_key or is_key
 
-    def finish(self, end: int) -> Iterator[PartCut]:
-        """The cuts of a segment before the last one, which is at its end."""
-        yield from self._pass(None, end)
+    def finish(self, end: int, following: Frame | None = None) -> Iterator[PartCut]:
+        """The cuts of a segment before the last one, which is at its end.
+
+        `following`: the frame of the leading track that comes next, if that is known.
+        """
+        yield from self._pass(following, end)
 
     def last(self, end: int) -> int:
         """Where the segment ends that would end there: rounding makes no part of its own."""
+        self._is_final = True
         most = self._start + self.target
         return most if most < end <= most + SLACK else max(end, self._start + 1)
 
@@ -124,6 +130,7 @@ class PartClock:
                 self._has_key = is_key
 
     def _cut(self, at: int, following: Frame | None) -> PartCut:
+        self._is_final = True
         cut = PartCut(at, following, self._has_key)
         self._start, self._has_key, self._fits = at, False, None
         return cut

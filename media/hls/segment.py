@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from media.frame import NO_TIME
 from media.parameters import Parameters
 
 TIME_HZ = 90_000  # of all times in this package
@@ -48,6 +49,7 @@ class SegmentBuilder:
         "initialization",
         "is_discontinuity",
         "is_independent",
+        "lowest",
         "ntp",
         "size_bytes",
         "start",
@@ -62,6 +64,7 @@ class SegmentBuilder:
         initialization: Initialization | None = None,
     ) -> None:
         self.start = start  # when it begins to be shown
+        self.lowest = NO_TIME  # PTS of the leading track, while it is open where exactly it begins
         self.end = start  # when the frames seen so far have been shown
         self.has_media = False
         self.ntp = ntp

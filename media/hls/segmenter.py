@@ -4,8 +4,9 @@
 (`media/hls/lanes.py`), and all are cut at the same times.
 
 **Cutting.** A segment starts with a key frame of the leading track where `media/hls/rhythm.py` says
-so. Audio alone is cut anywhere. Where no key frame comes in time the cut is made without one; so it
-is where a segment gets too large, and where other tracks run on while the leading one is silent.
+so. Audio alone is cut anywhere. Where no key frame comes in time the cut is made without one,
+before a picture that is shown after all that came; so it is where a segment gets too large, and
+where other tracks run on while the leading one is silent.
 What the playlists promise about that is in `media/hls/target.py`.
 
 **Breaks.** A frame with `discontinuity` starts a new segment with EXT-X-DISCONTINUITY; the first
@@ -15,7 +16,8 @@ without any mark. After a break the video waits for a key frame if segments are 
 
 **Time** is presentation time in 90 kHz (`media/hls/presentation.py`), the same clock for all
 tracks: EXTINF is what lies between the starts of two segments, and program date time is the NTP
-stamp of a segment's start.
+stamp of a segment's start. Behind a break without a key frame that is when its first picture is
+shown, which is known some pictures later.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -141,6 +143,10 @@ class Segmenter:
             for each in self._states.values():
                 each.owes_mark(start, state)
         is_key = frame.key and state.is_lead
+        pts = rescale(frame.pts, frame.track.clock_rate, TIME_HZ) if state.is_video else start
+        state.show(pts)
+        if state.is_lead and not state.is_between:
+            self._settle_start()
         if self._needs_key and not self._is_key_wait_over(frame, is_key, now):
             self.dropped += 1
             return
@@ -148,15 +154,21 @@ class Segmenter:
             self._change_parameters(state, frame.parameters)
         if is_key and state.is_video:
             self._target.key_frame(start)
+        if self._is_gap(start) and (state.is_lead or not self._is_lead_held()):
+            if not is_key:
+                self._target.gop_too_long()
+            self._close()
+            self._is_break_due = True
         begin = self._cut_if_due(frame, state, start, is_key=is_key)
         if self.lanes.main.open is None:
-            self._begin(frame, begin, is_key=is_key)
+            self._begin(frame, begin, pts, is_key=is_key)
         state.step(rescale(frame.dts, frame.track.clock_rate, TIME_HZ))
-        if self._clock is not None and state.is_lead:
+        if self._clock is not None and state.is_lead and not self._is_start_open:
             self._cut_parts(self._clock, frame, start, state.duration)
-        pts = rescale(frame.pts, frame.track.clock_rate, TIME_HZ) if state.is_video else start
         if state.lane.add(frame, pts + state.duration, state.parameters):
             segment = state.lane.open
+            if state.is_lead and segment is not None and segment.lowest != NO_TIME:
+                segment.lowest = min(segment.lowest, pts)
             if state.is_video and segment is not None:
                 if not (is_key or segment.video_frames):
                     segment.is_independent = False
@@ -298,7 +310,7 @@ class Segmenter:
 
     def _break_timeline(self) -> None:
         for state in self._states.values():
-            state.last_dts = NO_TIME
+            state.timeline_broke()
         self._target.timeline_broke()
         self._close()
         self._is_break_due = self._is_break_due or len(self.window) > 0
@@ -317,6 +329,11 @@ class Segmenter:
         state.parameters = parameters
         self.presenter.changed()
 
+    def _is_gap(self, start: int) -> bool:
+        """Whether a frame at `start` is beyond all that the open segment may hold: a break."""
+        segment = self.lanes.main.open
+        return segment is not None and start - segment.start > self._target.limit + SKEW
+
     def _cut_if_due(self, frame: Frame, state: TrackState, start: int, *, is_key: bool) -> int:
         """Close the open segment if the frame at `start` has to begin a new one: answers where."""
         segment = self.lanes.main.open
@@ -326,27 +343,23 @@ class Segmenter:
         is_due = False
         if elapsed > 0 and is_key and (self._is_change_due or self._rhythm.is_due(frame, elapsed)):
             is_due = True
-        elif elapsed > 0 and (state.is_lead or not self._is_lead_held()):
-            end = elapsed + state.duration - (0 if state.is_lead else SKEW)
-            is_due = self._rhythm.is_late(frame, end)
+        elif elapsed > 0 and not state.is_between and (state.is_lead or not self._is_lead_held()):
+            # Pictures that come later and are shown before this one go with it.
+            end = max(elapsed, state.latest - segment.start) + state.duration
+            is_due = self._rhythm.is_late(frame, end - (0 if state.is_lead else SKEW))
             if is_due and not is_key:
                 self._target.gop_too_long()
         if not is_due and segment.size_bytes < self._options.max_segment_bytes:
-            return start
-        if elapsed > self._target.limit + SKEW:  # an unmarked gap
-            self._close()
-            self._is_break_due = True
             return start
         return self._close(start, frame)
 
     def _is_lead_held(self) -> bool:
         return self._interleaver is not None and self._interleaver.is_holding
 
-    def _begin(self, frame: Frame, start: int, *, is_key: bool) -> None:
+    def _begin(self, frame: Frame, start: int, pts: int, *, is_key: bool) -> None:
         is_break = self._is_break_due or (self._is_change_due and is_key)
         self._is_break_due = False
         self._is_change_due = self._is_change_due and not is_key
-        pts = rescale(frame.pts, frame.track.clock_rate, TIME_HZ)
         ntp = frame.ntp + (start - pts) * NTP_SECOND // TIME_HZ if frame.ntp else 0
         parameters = {track: state.parameters for track, state in self._states.items()}
         following = self.window.next_sequence
@@ -355,8 +368,27 @@ class Segmenter:
             if number != following:
                 lane.window.restart(number, self._rhythm.breaks_before(number))
             lane.begin(start, ntp, is_break, parameters)
+        is_first = is_break or not len(self.window)
+        if is_first and not is_key and self._states[frame.track].is_lead and self.lanes.main.open:
+            self.lanes.main.open.lowest = pts
         if self._clock is not None:
             self._clock.begin(start)
+
+    def _settle_start(self) -> None:
+        """Where nothing goes before a segment it begins with what is shown first, known by now."""
+        segment = self.lanes.main.open
+        if segment is None or segment.lowest == NO_TIME:
+            return
+        ticks, segment.lowest = max(0, segment.lowest - segment.start), NO_TIME
+        for lane in self.lanes:
+            lane.start_later(ticks)
+        if self._clock is not None:
+            self._clock.begin(segment.start)
+
+    @property
+    def _is_start_open(self) -> bool:
+        segment = self.lanes.main.open
+        return segment is not None and segment.lowest != NO_TIME
 
     def _cut_parts(self, clock: PartClock, frame: Frame, start: int, duration: int) -> None:
         """End the parts that end before this frame of the leading track."""
@@ -373,13 +405,17 @@ class Segmenter:
         main, clock = self.lanes.main, self._clock
         if main.open is None:
             return 0
+        self._settle_start()
         goes_on = end is not None
+        longest = self._target.limit + SKEW
         if end is None:
             end = max(lane.open.end for lane in self.lanes if lane.open is not None)
+            end = min(end, main.open.start + longest)
         has_key = True
         if clock is not None:
             end = max(end, clock.start + 1)
-            for cut in list(clock.finish(end)):
+            is_lead = following is not None and self._states[following.track].is_lead
+            for cut in list(clock.finish(end, following if is_lead else None)):
                 for lane in self.lanes:
                     lane.cut_part(cut)
             end, has_key = clock.last(end), clock.has_key
@@ -389,7 +425,6 @@ class Segmenter:
         if not is_kept:
             self._is_break_due = self._is_break_due or main.open.is_discontinuity
         target = max(self._target.seconds * TIME_HZ, self._wanted)
-        longest = self._target.limit + SKEW
         segment = None
         is_break = self._rhythm.is_break(main.window.next_sequence)
         for lane in self.lanes:

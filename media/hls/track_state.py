@@ -5,7 +5,7 @@ from media.hls.lane import Lane
 from media.hls.segment import TIME_HZ
 from media.track import Kind, Track
 
-MUCH = 8  # times the frame before
+LONG_PERCENT = 150  # of the frame before: a frame may be lost
 SAME_BREAK = 5 * TIME_HZ  # in which the tracks of a source follow one after the other
 
 
@@ -15,13 +15,15 @@ class TrackState:
     __slots__ = (
         "duration",
         "has_data",
+        "is_between",
         "is_lead",
         "is_video",
         "lane",
         "last_dts",
+        "latest",
         "owed_until",
         "parameters",
-        "was_long",
+        "pause",
     )
 
     def __init__(self, track: Track, lead: Track | None, lane: Lane) -> None:
@@ -30,8 +32,10 @@ class TrackState:
         self.lane = lane
         self.parameters = track.parameters
         self.last_dts = NO_TIME  # since the last break
+        self.latest = NO_TIME  # PTS since then
+        self.is_between = False  # the frame at hand is shown before one that came before it
         self.duration = 0  # ticks of a frame, as last seen
-        self.was_long = False  # the step before
+        self.pause = 0  # the step before, if it was longer than frames last
         self.owed_until = NO_TIME  # until then a mark is of the break that has begun
         self.has_data = False
 
@@ -44,13 +48,22 @@ class TrackState:
         """A break began at this time with a mark of the track `first`: that of this one comes."""
         self.owed_until = NO_TIME if first is self else dts + SAME_BREAK
 
+    def timeline_broke(self) -> None:
+        """Times begin anew."""
+        self.last_dts = self.latest = NO_TIME
+
+    def show(self, pts: int) -> None:
+        """Note when a frame is shown."""
+        self.is_between = pts < self.latest
+        self.latest = max(self.latest, pts)
+
     def step(self, dts: int) -> None:
         """Note a frame's time."""
         passed = dts - self.last_dts if self.last_dts != NO_TIME else 0
         if passed > 0:
-            # Once much longer than before is a pause, no frame that lasts so long.
-            is_long = 0 < self.duration * MUCH < passed
-            if not is_long or self.was_long:
+            # Once longer than before is a pause or a hole, no frame that lasts so long.
+            is_long = 0 < self.duration * LONG_PERCENT < passed * 100
+            if not is_long or 0 < passed * 100 <= self.pause * LONG_PERCENT:
                 self.duration = passed
-            self.was_long = is_long
+            self.pause = passed if is_long else 0
         self.last_dts = dts

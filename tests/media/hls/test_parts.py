@@ -91,6 +91,36 @@ def test_whatever_frames_last(lengths: list[int], keys: set[int]) -> None:
     assert firsts == sorted(firsts)
 
 
+def test_a_hole_between_the_first_frames_stretches_no_part() -> None:
+    clock = PartClock(0.2)
+    clock.begin(0)
+    for n, start in enumerate((0, 150, 190, 230, 270)):
+        step = (150, 150, 40, 40, 40)[n] * MS
+        list(clock.frame(frame(start * MS), start * MS, step, is_key=not n))
+    assert clock.target == 200 * MS
+
+
+def test_the_target_stays_once_a_part_has_ended() -> None:
+    clock = PartClock(0.2)
+    clock.begin(0)
+    for n in range(7):
+        list(clock.frame(frame(n * 150 * MS), n * 150 * MS, 150 * MS, is_key=not n))
+    assert clock.target == 150 * MS or clock.target == 200 * MS
+    target = clock.target
+    list(clock.frame(frame(1050 * MS), 1050 * MS, 350 * MS, is_key=False))
+    list(clock.frame(frame(1060 * MS), 1060 * MS, 10 * MS, is_key=False))
+    assert clock.target == target
+
+
+def test_the_frame_behind_the_last_part_is_known_to_all_before_it() -> None:
+    clock = PartClock(0.2)
+    clock.begin(0)
+    list(clock.frame(frame(0), 0, 40 * MS, is_key=True))
+    cuts = list(clock.finish(500 * MS, frame(500 * MS)))
+    assert [cut.at for cut in cuts] == [200 * MS, 400 * MS]
+    assert [cut.following.dts if cut.following else None for cut in cuts] == [500 * MS] * 2
+
+
 def test_numbers_run_through_all_segments() -> None:
     """So the next part's name is known however early its segment ends."""
     parts = PartList("run")

@@ -33,6 +33,25 @@ def test_a_rate_that_became_low_is_believed_at_the_second_frame() -> None:
     assert state.duration == 90_000
 
 
+def test_frames_that_are_lost_make_none_that_last_longer() -> None:
+    state, _ = states()
+    for number in (0, 1, 2, 4, 5, 6, 9, 10, 16, 17):
+        state.step(number * FRAME)
+        assert state.duration in (0, FRAME)
+
+
+def test_a_picture_between_others_is_known() -> None:
+    state, _ = states()
+    found = []
+    for number in (0, 4, 2, 1, 3, 8):
+        state.show(number * FRAME)
+        found.append(state.is_between)
+    assert found == [False, False, True, True, True, False]
+    state.timeline_broke()
+    state.show(0)
+    assert not state.is_between
+
+
 def test_a_mark_of_another_track_belongs_to_the_break_that_has_begun() -> None:
     video, audio = states()
     for state in (video, audio):
