@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from tests.support.conform import samples
-from tests.support.conform.fmp4 import header_size
-from tests.support.conform.hls import SegmentJudge, check_segments, parse_media
+from tests.support.conform.fmp4 import Fmp4Limits, Fmp4Reader, header_size
+from tests.support.conform.hls import SegmentJudge, SegmentLimits, check_segments, parse_media
 from tests.support.conform.hls_rules import SEGMENT_RULES
 from tests.support.conform.problem import slugs, told
 from tests.support.conform.samples import box_at, patch
@@ -218,6 +218,52 @@ def test_rule_rejects_a_multivariant_playlist(rule: str, text: str) -> None:
 
 def test_durations_may_not_add_up_to_an_error() -> None:
     assert "segment-duration" in slugs(check_segments(drifting(), FILES))
+
+
+def by_frame() -> tuple[bytes, list[bytes], list[float]]:
+    """The pyramid as one fragment a picture, and when each is shown."""
+    header, pieces = cut_fmp4({"movflags": "empty_moov+default_base_moof+frag_every_frame"})
+    reader = Fmp4Reader(header, Fmp4Limits(starts_with_sync=False))
+    rate = next(iter(reader.tracks.values())).timescale
+    return header, pieces, [reader.segment(each, "").samples[0].pts / rate for each in pieces]
+
+
+HEADER, FRAMES, SHOWN = by_frame()
+MIDDLE = 13  # of those that are shown after all before them, and others come before it
+HOLES = SegmentLimits(fmp4=Fmp4Limits(starts_with_sync=False, gap=1 << 40))
+
+
+def in_mid_gop(first: float, kept: list[int]) -> list[str]:
+    """What is wrong with two segments of these pictures, the first one so long."""
+    files = {
+        "init.mp4": HEADER,
+        "0.m4s": b"".join(FRAMES[n] for n in kept if n < MIDDLE),
+        "1.m4s": b"".join(FRAMES[n] for n in kept if n >= MIDDLE),
+    }
+    last = max(SHOWN[n] for n in kept) - SHOWN[0] - first
+    text = HEAD.replace("#EXT-X-INDEPENDENT-SEGMENTS\n", "").replace("VERSION:3", "VERSION:7")
+    text += f'#EXT-X-MAP:URI="init.mp4"\n#EXTINF:{first:.5f},\n0.m4s\n'
+    text += f"#EXTINF:{last + 1 / 30:.5f},\n1.m4s\n#EXT-X-ENDLIST\n"
+    return slugs(check_segments(text, files, limits=HOLES))
+
+
+def test_a_segment_without_a_key_frame_begins_with_what_is_shown_first() -> None:
+    kept = list(range(29))
+    begin = min(SHOWN[n] for n in kept if n >= MIDDLE)
+    assert begin < SHOWN[MIDDLE] - 0.09
+    assert in_mid_gop(begin - SHOWN[0], kept) == []
+    assert "segment-duration" in in_mid_gop(SHOWN[MIDDLE] - SHOWN[0], kept)
+
+
+def test_segments_meet_anywhere_in_a_hole_and_nowhere_else() -> None:
+    own = list(range(MIDDLE, 29))
+    begin = min(SHOWN[n] for n in own)
+    kept = [*range(MIDDLE), *(n for n in own if n == MIDDLE or SHOWN[n] > SHOWN[MIDDLE])]
+    end = SHOWN[MIDDLE] - SHOWN[0]
+    for first in (begin - SHOWN[0], end - 0.05, end):
+        assert in_mid_gop(first, kept) == []
+    for first in (begin - SHOWN[0] - 0.05, end + 0.05):
+        assert "segment-duration" in in_mid_gop(first, kept)
 
 
 def test_media_of_segments_is_judged() -> None:

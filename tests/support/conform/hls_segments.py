@@ -11,6 +11,7 @@ from tests.support.conform.fmp4 import Fmp4Limits, Fmp4Reader
 from tests.support.conform.hls_model import MediaPlaylist, Part, Segment
 from tests.support.conform.hls_multivariant import Variant
 from tests.support.conform.hls_rules import RULES
+from tests.support.conform.hls_shown import begins, hole_before
 from tests.support.conform.hls_variant import Heard, Measured, VariantLimits, plain
 from tests.support.conform.problem import Findings, Problem
 from tests.support.conform.records import hevc_codec, unescape
@@ -41,7 +42,7 @@ class _Media:
     """What the judge needs to know of one segment."""
 
     start: float  # seconds: decode time of the leading track
-    pts: float  # of its first unit, from which durations count
+    pts: float  # when it begins to be shown, from which durations count
     turn: float  # seconds after which its times begin anew; 0: never
     lengths: tuple[float, float]  # of the leading track and of the longest, by themselves
     is_key: bool  # it begins with a picture to start with, or has none
@@ -52,6 +53,8 @@ class _Media:
     frames: int = 0  # pictures
     shortest: float = 0.0  # seconds from one picture to the next, at least
     size: tuple[int, int] = (0, 0)
+    shown: tuple[float, ...] = ()  # as `pts`, all units of the leading track
+    hole: float = 0.0  # seconds before `pts` in which nothing is shown
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,8 +80,8 @@ class SegmentJudge:
         self._readers: dict[str, Fmp4Reader] = {}
         self._part_readers: dict[str, Fmp4Reader] = {}
         self._last: tuple[Segment, _Media] | None = None
-        self._run: tuple[float, float] | None = None  # first start and EXTINFs since a break
-        self._date: tuple[datetime, float] | None = None  # of a run's first dated segment, pts
+        self._run: tuple[_Media, float] | None = None  # its first segment, EXTINFs since a break
+        self._date: tuple[datetime, _Media] | None = None  # of a run's first dated segment
         self._heard = Heard()
         self._oldest = 0  # number of the first segment of the last playlist
         self.units: list[SeenUnit] = []  # of all segments, track by track
@@ -135,13 +138,21 @@ class SegmentJudge:
             return
         if playlist.is_independent and not media.is_key:
             self._add("segment-key", segment, "no key frame first, and all are independent")
+        if not media.is_key:
+            media.hole = max(0.0, media.pts - media.earliest)  # sound goes before the pictures
         if before is not None and not is_break:
+            if not media.is_key:
+                turn = media.turn
+                shown = [media.pts - _passed(each, media.pts, turn) for each in before[1].shown]
+                media.hole = hole_before(media.pts, shown, media.shown)
             self._follow(before[0], before[1], segment, media)
         else:
             self._run = self._date = None
         self._judge_run(segment, media)
         is_over = playlist.is_ended and segment is playlist.segments[-1]
-        room, (short, long) = 2 * self._limits.duration, media.lengths
+        room = 2 * self._limits.duration
+        lengths = (*media.lengths, max(media.shown) - media.pts + media.shortest)
+        short, long = min(lengths), max(lengths)
         if is_over and not short - room <= segment.duration <= long + room:
             text = f"{segment.duration} s, the media last {short:.3f} to {long:.3f} s"
             self._add("segment-duration", segment, text)
@@ -163,11 +174,12 @@ class SegmentJudge:
 
     def _follow(self, old: Segment, was: _Media, segment: Segment, media: _Media) -> None:
         """One segment after the other, without a mark between them."""
-        passed = _step(old, was, media)
-        off = passed - old.duration
+        ways = _steps(was, media)
+        passed = min(ways, key=lambda seconds: abs(seconds - old.duration))
+        near = (_is_near(way - old.duration, self._limits.duration, was, media) for way in ways)
         if not 0 < passed < old.duration + 1:
             self._add("segment-continuity", segment, f"{passed:.3f} s after the one before")
-        elif abs(off) > self._limits.duration:
+        elif not any(near):
             text = f"EXTINF {old.duration} s, the next one begins after {passed:.3f} s"
             self._add("segment-duration", old, text)
         if was.tracks != media.tracks:
@@ -183,24 +195,24 @@ class SegmentJudge:
             self._run = self._date = None
             return
         if self._run is None:
-            self._run = (media.pts, 0.0)
-        start, told = self._run
-        passed = _passed(start, media.pts, media.turn)
-        if abs(passed - told) > self._limits.drift:
+            self._run = (media, 0.0)
+        first, told = self._run
+        passed = _passed(first.pts, media.pts, media.turn)
+        if not _is_near(passed - told, self._limits.drift, first, media):
             text = f"durations say {told:.3f} s since the break, media {passed:.3f} s"
             self._add("segment-duration", segment, text)
-            self._run = (media.pts, 0.0)
+            self._run = (media, 0.0)
             told = 0.0
         self._run = (self._run[0], told + segment.duration)
         if segment.date is None:
             return
         if self._date is None:
-            self._date = (segment.date, media.pts)
-        date, pts = self._date
-        off = (segment.date - date).total_seconds() - _passed(pts, media.pts, media.turn)
-        if abs(off) > self._limits.date:
-            self._add("date-drift", segment, f"{off:.3f} s off the media times")
-            self._date = (segment.date, media.pts)
+            self._date = (segment.date, media)
+        date, dated = self._date
+        off = _passed(dated.pts, media.pts, media.turn) - (segment.date - date).total_seconds()
+        if not _is_near(off, self._limits.date, dated, media):
+            self._add("date-drift", segment, f"{-off:.3f} s off the media times")
+            self._date = (segment.date, media)
 
     def _ts(self, segment: Segment, data: bytes) -> _Media | None:
         content = read_ts(data, self._limits.ts)
@@ -256,9 +268,10 @@ class SegmentJudge:
             return None
         run, track = content.runs[lead], reader.tracks[lead]
         scale = track.timescale or 1
+        shown = tuple(each.pts / scale for each in content.samples if each.track == lead)
         return _Media(
             run.start / scale,
-            run.first_pts / scale,
+            begins(shown, is_key=run.is_sync),
             0.0,
             reader.lengths(content),
             run.is_sync,
@@ -271,6 +284,7 @@ class SegmentJudge:
             frames=run.samples if track.is_video else 0,
             shortest=run.shortest / scale,
             size=(track.width, track.height) if track.is_video else (0, 0),
+            shown=shown,
         )
 
     def _parts(self, segment: Segment, data: bytes, resources: Mapping[str, bytes]) -> None:
@@ -323,19 +337,23 @@ def _samples(data: bytes) -> bytes:
     return b"".join(box.data for box in boxes if box.kind == b"mdat") or data
 
 
-def _step(old: Segment, was: _Media, media: _Media) -> float:
+def _steps(was: _Media, media: _Media) -> list[float]:
     """Seconds from one segment to the next by the leading track.
 
     Where that rests, or begins later than others: by what there is of the others as well.
     """
     if max(was.pts - was.earliest, media.pts - media.earliest) < LEADING:
-        return _passed(was.pts, media.pts, media.turn)
-    ways = [
+        return [_passed(was.pts, media.pts, media.turn)]
+    return [
         _passed(before, after, media.turn)
         for before in (was.pts, was.earliest)
         for after in (media.pts, media.earliest)
     ]
-    return min(ways, key=lambda passed: abs(passed - old.duration))
+
+
+def _is_near(off: float, room: float, first: _Media, last: _Media) -> bool:
+    """Whether media times may be so much ahead of what is told from one segment to another."""
+    return -first.hole - room <= off <= last.hole + room
 
 
 def _passed(old: float, new: float, turn: float) -> float:
@@ -355,12 +373,15 @@ def _ts_media(content: TsContent) -> _Media | None:
     spans = {pid: _span(first, each) for pid, each in content.units.items()}
     starts, ends = zip(*spans.values(), strict=True)
     steps = [_passed(a.dts, b.dts, WRAP) / 90_000 for a, b in pairwise(units)]
+    shortest = min(steps, default=0.0)
+    shown = tuple((first.pts + _passed(first.pts, each.pts, WRAP)) / 90_000 for each in units)
+    is_key = first.is_key or not is_video
     return _Media(
         first.dts / 90_000,
-        first.pts / 90_000,
+        begins(shown, is_key=is_key),
         WRAP / 90_000,
-        (spans[lead][1], max(ends) - min(starts)),
-        first.is_key or not is_video,
+        (sum(steps) + shortest, max(ends) - min(starts)),
+        is_key,
         frozenset(_codecs(content.units.values())),
         tuple(sorted(content.streams.items())),
         content.counters,
@@ -369,7 +390,8 @@ def _ts_media(content: TsContent) -> _Media | None:
             for each in content.units.values()
         ),
         frames=len(units) if is_video else 0,
-        shortest=min(steps, default=0.0),
+        shortest=shortest,
+        shown=shown,
     )
 
 
