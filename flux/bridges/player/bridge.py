@@ -122,13 +122,15 @@ class PlayerBridge:
 
     def _answer_player(self, name: str, request: Request, connection: HttpConnection) -> None:
         def permitted() -> None:
-            if self._router.lookup(name) is None:
+            stream = self._router.lookup(name)
+            if stream is None:
                 self._answer_missing(request, connection)
                 return
             is_embedded = request.query.get("embed", "").lower() not in FALSE_WORDS
             declared = self._router.declared(name)
             is_group = declared is not None and bool(declared.members)
-            body = self._pages.player(name, is_embedded=is_embedded, is_group=is_group)
+            video = str(_shown(stream).get("video", ""))
+            body = self._pages.player(name, is_embedded=is_embedded, is_group=is_group, video=video)
             connection.respond(200, page_headers(may_be_framed=is_embedded), body)
 
         self._ask(name, request, connection, permitted)
@@ -193,7 +195,8 @@ class PlayerBridge:
                 connection.refuse(404, "stream-not-found")
                 return
             standing = standing_of(stream, self._router.declared(name))
-            body = {"name": name, "state": standing, "now": round(self._wall() * 1000)}
+            now = round(self._wall() * 1000)
+            body = {"name": name, "state": standing, **_shown(stream), "now": now}
             connection.respond(200, JSON_HEADERS, _json(body))
 
         if self._is_name(name):
@@ -223,20 +226,26 @@ class PlayerBridge:
 
     def _row(self, stream: Stream) -> dict[str, object]:
         standing = standing_of(stream, self._router.declared(stream.name))
-        row: dict[str, object] = {"name": stream.name, "state": standing}
-        for track in stream.tracks:
-            if track.kind is Kind.VIDEO:
-                row["video"] = track.codec
-                if isinstance(track.parameters, VideoParameters):
-                    row["width"] = track.parameters.width
-                    row["height"] = track.parameters.height
-            elif track.kind is Kind.AUDIO and track.recoded_from is None:
-                row["audio"] = track.codec
+        row: dict[str, object] = {"name": stream.name, "state": standing, **_shown(stream)}
         # Only of a live one: to ask for a picture of a sleeping stream would wake its source. A
         # group has no tracks and no picture of its own.
         is_shown = standing is Standing.LIVE and bool(stream.tracks)
         row["thumbnail"] = self._options.thumbnails and is_shown
         return row
+
+
+def _shown(stream: Stream) -> dict[str, object]:
+    """What is to be seen and heard: `video`, `width`, `height`, `audio`; those that there are."""
+    found: dict[str, object] = {}
+    for track in stream.tracks:
+        if track.kind is Kind.VIDEO:
+            found["video"] = track.codec
+            if isinstance(track.parameters, VideoParameters):
+                found["width"] = track.parameters.width
+                found["height"] = track.parameters.height
+        elif track.kind is Kind.AUDIO and track.recoded_from is None:
+            found["audio"] = track.codec
+    return found
 
 
 def _wants_page(request: Request) -> bool:

@@ -29,12 +29,17 @@ class Pages:
         self._lists_streams = lists_streams
         self._templates = {name: Template(text) for name, text in assets.templates.items()}
 
-    def player(self, name: str, *, is_embedded: bool, is_group: bool = False) -> bytes:
-        """The page of one stream, or of a group of them; for `/NAME/`."""
+    def player(
+        self, name: str, *, is_embedded: bool, is_group: bool = False, video: str = ""
+    ) -> bytes:
+        """The page of one stream, or of a group of them; for `/NAME/`.
+
+        `video`: the codec of its picture, if it is known.
+        """
         view = "embed" if is_embedded else "page"
         depth = name.count("/") + 1
         return self._render(
-            "player.html", depth, stream=name, view=view, kind=" data-group" * is_group
+            "player.html", depth, stream=name, view=view, video=video, kind=" data-group" * is_group
         )
 
     def streams(self) -> bytes:

@@ -59,6 +59,7 @@ class Player {
       onProtocol: (protocol) => this.choose(protocol),
     });
     this.choices = candidates(this.media);
+    this.video = document.documentElement.dataset.video; // codec of the picture, if it is known
     if (IS_GROUP) this.choices = this.choices.filter((choice) => choice === "hls");
     if (!(this.forced in this.urls) || IS_GROUP) this.forced = "";
     this.controls.showProtocol(this.forced, "");
@@ -76,13 +77,23 @@ class Player {
 
   // -- connecting ----------------------------------------------------------------------------
 
+  /**
+   * Ways to play, best first. quirk: mpegts.js 1.8 skips the order hints of references (AV1 5.9.2)
+   * in key frames too, which have none, and fails or shows a wrong size; test: test_av1.py
+   */
+  get ways() {
+    if (this.forced) return [this.forced];
+    const whole = this.choices.filter((choice) => this.video !== "av1" || choice !== "flv");
+    return whole.length ? whole : this.choices;
+  }
+
   connect(protocol = "") {
     clearTimeout(this.timer);
     this.engine?.stop();
     this.retryAt = 0;
     this.playingSince = 0;
-    const allowed = this.forced ? [this.forced] : this.choices;
-    this.protocol = protocol || allowed.find((choice) => this.worked.has(choice)) || allowed[0];
+    const { ways } = this;
+    this.protocol = protocol || ways.find((choice) => this.worked.has(choice)) || ways[0];
     if (!isPlayable(this.protocol, this.media)) {
       this.tell("unsupported");
       return;
@@ -112,7 +123,7 @@ class Player {
     this.tried.set(this.protocol, { kind, detail });
     const isTrusted = this.worked.has(this.protocol) && kind !== "codec";
     if (!this.forced && !isTrusted && OTHER_MAY_HELP.includes(kind)) {
-      const other = this.choices.find((choice) => !this.tried.has(choice));
+      const other = this.ways.find((choice) => !this.tried.has(choice));
       if (other) {
         this.connect(other);
         return;
@@ -272,7 +283,8 @@ class Player {
   }
 
   async showState() {
-    const state = await stateOf(this.name);
+    const { state, video } = await stateOf(this.name);
+    this.video = video || this.video;
     if (state in STATES) this.setPill(state);
     else this.setPill("offline");
     return state;

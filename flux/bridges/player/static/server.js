@@ -19,17 +19,20 @@ async function ask(path) {
   return fetch(url, { cache: "no-store", signal: AbortSignal.timeout(TIMEOUT) });
 }
 
-/** How a stream stands: live, starting, interrupted, on-demand, offline; missing, network. */
+/**
+ * How a stream stands, and the codec of its picture where that is known, else "". The state is live,
+ * starting, interrupted, on-demand, offline; missing, network.
+ */
 export async function stateOf(name) {
   const asked = Date.now();
   try {
     const answer = await ask(`_/stream.json?name=${encodeURIComponent(name)}`);
-    if (!answer.ok) return answer.status === 404 ? "missing" : "network";
-    const { state, now } = await answer.json();
+    if (!answer.ok) return { state: answer.status === 404 ? "missing" : "network", video: "" };
+    const { state, video = "", now } = await answer.json();
     learnTime(now, asked, Date.now());
-    return state;
+    return { state, video };
   } catch {
-    return "network";
+    return { state: "network", video: "" };
   }
 }
 

@@ -350,6 +350,8 @@ async def test_a_streams_state_comes_with_the_time() -> None:
             "now": 1_700_000_100_000,
         }
         assert "Access-Control-Allow-Origin" not in answer.headers
+        page = Found((await rig.get("/live/cam/", HTML)).text)
+        assert dict(page.tags)["html"]["data-video"] == ""
         for query in ("", "?name=", "?name=other", "?name=live/cam/"):
             assert (await rig.get(f"/_/stream.json{query}")).status == 404
 
