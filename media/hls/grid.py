@@ -162,11 +162,15 @@ class GroupRhythm:
         return grid.number_at(time + self._early) > self.number
 
     def is_late(self, frame: Frame, end: int) -> bool:
-        """A cut without a key frame comes no later than the longest segment that is in step."""
+        """A cut without a key frame comes no later than the longest segment that is in step.
+
+        One whose key frames lie behind the start of the span is in step as long as it ends there.
+        """
         limit = self.target.limit
-        return end > limit or (
-            self.number >= 0 and self.grid.offset(_time(frame), self.number) > limit
-        )
+        if end > limit:
+            return True
+        phase = max(0, self.grid.phases.get(self, 0))
+        return self.number >= 0 and self.grid.offset(_time(frame), self.number) > limit + phase
 
     def begin(self, frame: Frame, following: int, *, is_break: bool) -> Start:
         """Number a segment; the grid and the member's phase follow each other."""

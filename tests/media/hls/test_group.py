@@ -71,6 +71,20 @@ def test_no_small_holes_wherever_key_frames_are(phase: float, gop: float) -> Non
     assert stage.problems == []
 
 
+@pytest.mark.parametrize("phase", [1.72, 1.84, 1.92])
+def test_segments_begin_with_key_frames_that_come_shortly_before_the_others(phase: float) -> None:
+    """These are of the span before, nearly to the end of the next: no reason to cut without one."""
+    options = HlsOptions(part_duration=0.2, ready_segments=1)
+    stage = started(main(), sub(fps=25, gop=2.0, phase=phase, clock=0.0), options=options)
+    stage.run(0.0, 14.0)
+    assert stage.problems == []
+    for uri in ("v1.m3u8", "v2.m3u8"):
+        text = stage.viewed[uri].texts[-1]
+        first = re.findall(r"^#EXTINF.*\n.*\n(?:#EXT-X-PROGRAM.*\n)?(#EXT-X-PART:.*)", text, re.M)
+        assert len(first) >= 2
+        assert all("INDEPENDENT=YES" in each for each in first)
+
+
 def test_a_gop_that_does_not_fit() -> None:
     stage = started(main(), sub(fps=25, gop=1.48))
     stage.run(0.0, 60.0)
