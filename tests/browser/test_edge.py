@@ -132,6 +132,14 @@ async def test_a_short_hole_is_caught_up_slowly(browser: Browser, rig: PlayerRig
     assert max(result["target"]) == pytest.approx(0.375)
 
 
+async def test_the_stalls_of_one_outage_count_once(browser: Browser, rig: PlayerRig) -> None:
+    """A line too thin for the stream brings a little now and then."""
+    result = await simulate(browser, rig, 30, [[t, t + 0.8] for t in (10, 11, 12, 13, 14)])
+    assert result["stalls"] >= 3
+    assert max(result["target"]) == pytest.approx(0.375)
+    assert result["latency"][29] < 0.6
+
+
 async def test_a_long_hole_is_jumped_over(browser: Browser, rig: PlayerRig) -> None:
     result = await simulate(browser, rig, 20, [[5, 10]])
     assert result["latency"][9] > 4

@@ -7,6 +7,7 @@ const JUMP = 1.5; // seconds over the target that are skipped instead of caught 
 const CALM = 30; // seconds without a stall after which the target comes down again
 const LARGEST_TARGET = 3;
 const SETTLING = 1.5; // seconds after a jump in which a stall proves nothing
+const OUTAGE = 2; // seconds behind a stall in which another one is of the same cause
 const NEAR = 0.1; // seconds before a hole in which a picture that stands waits for it
 const CROSSING = 0.2; // seconds behind a hole within which the picture must have gone on
 
@@ -22,6 +23,7 @@ export class LiveEdge {
     this.started = false;
     this.calmSince = 0;
     this.jumpedAt = 0;
+    this.stalledAt = -OUTAGE;
     this.offset = null; // largest seen of (newest time in the buffer - clock)
     this.seenAt = 0;
     this.place = 0; // in the media, at the last look
@@ -106,8 +108,9 @@ export class LiveEdge {
 
   /** The buffer ran dry. */
   stalled(now) {
-    this.calmSince = now;
-    if (this.started && now - this.jumpedAt > SETTLING && !this.media.seeking) {
+    const isNews = now - this.jumpedAt > SETTLING && now - this.stalledAt > OUTAGE;
+    this.calmSince = this.stalledAt = now;
+    if (this.started && isNews && !this.media.seeking) {
       this.target = Math.min(LARGEST_TARGET, this.target * 1.5);
     }
   }

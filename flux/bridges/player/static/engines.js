@@ -3,7 +3,9 @@
    An engine has start(), stop(), goLive(), latency() in seconds, bitrate() in bit/s (null where not
    known) and calls `onFailure(kind, detail)` at most once; kinds are keys of TEXTS. */
 
+import { mendChanges } from "./changes.js";
 import { LiveEdge } from "./edge.js";
+import { mendJoins } from "./joins.js";
 import { serverTime } from "./server.js";
 
 const FLV_TARGET = 0.25; // seconds of buffer that HTTP-FLV begins with
@@ -11,6 +13,10 @@ const STEP = 100; // ms between looks at the buffer
 const HLS_BEHIND = 2.2; // segments behind that HLS settles at
 const HLS_START = 1.3; // target durations; FLUX says one second more than its segments have
 const START_LOOKS = 30; // STEPs in which HLS may jump to where it settles
+const START_EXCESS = 0.3; // seconds behind it that are worth a jump at the start
+const LEAP = 1; // seconds that are, later on; or half a segment
+const OUTAGE = 6000; // ms in which further stalls are of the same cause
+const FORGIVEN = 30_000; // ms without a stall after which one is forgotten
 const HELD = 40_000; // ms that the server may hold a playlist while a stream starts
 const WATCHED = 4; // seconds of media behind a change of quality in which pictures may stand
 const STANDS = 0.1; // seconds of media, and two pictures, without another one
@@ -121,6 +127,7 @@ class FlvEngine extends Engine {
       autoCleanupMinBackwardDuration: 10,
     });
     const { Events } = mpegts;
+    this.player.on(Events.METADATA_ARRIVED, () => mendChanges(this.player));
     this.player.on(Events.MEDIA_INFO, (info) => {
       this.codecs = [info.videoCodec, info.audioCodec].filter(Boolean).join(",");
     });
@@ -200,11 +207,15 @@ class HlsEngine extends Engine {
       fragLoadPolicy: { default: fragment },
     });
     this.hls.on(Hls.Events.ERROR, (_event, data) => this.failed(data));
+    this.hls.on(Hls.Events.BUFFER_CREATED, (_event, { tracks }) => {
+      for (const { buffer } of Object.values(tracks)) if (buffer) mendJoins(buffer);
+    });
     this.hls.on(Hls.Events.FRAG_LOADED, (_event, { frag }) => {
       this.fragments.push({ seconds: frag.duration, bits: frag.stats.total * 8 });
     });
     this.hls.on(Hls.Events.FRAG_BUFFERED, (_event, { frag, part }) => this.remember(frag, part));
     this.hls.on(Hls.Events.LEVEL_SWITCHING, (_event, { level }) => this.forget(level));
+    this.hls.on(Hls.Events.LEVEL_UPDATED, (_event, { details }) => this.correct(details));
     this.hls.on(Hls.Events.LEVEL_SWITCHED, () => { this.changedAt = this.media.currentTime; });
     this.onEnded = () => this.fail("ended");
     this.media.addEventListener("ended", this.onEnded);
@@ -215,7 +226,7 @@ class HlsEngine extends Engine {
 
   failed(data) {
     const { ErrorTypes, ErrorDetails } = window.Hls;
-    if (data.details === ErrorDetails.BUFFER_STALLED_ERROR) this.stalls += 1;
+    if (data.details === ErrorDetails.BUFFER_STALLED_ERROR) this.stalled(performance.now());
     if (!data.fatal) return;
     const codecs = this.hls.levels?.map((level) => level.attrs?.CODECS ?? "").join(",") ?? "";
     switch (data.details) {
@@ -235,6 +246,29 @@ class HlsEngine extends Engine {
     return this.fail("media", data.error?.message ?? data.details);
   }
 
+  /** The buffer ran dry; `now` in ms. */
+  stalled(now) {
+    if (this.stalls && now - this.stalledAt < OUTAGE) return;
+    this.stalls += 1;
+    this.stalledAt = now;
+  }
+
+  /** A line that has been good for long needs less. */
+  forgive(now) {
+    if (!this.stalls || now - this.stalledAt < FORGIVEN) return;
+    this.stalls -= 1;
+    this.stalledAt = now;
+  }
+
+  /** Whether so many seconds from a place on are loaded. */
+  holds(place, seconds) {
+    const { buffered } = this.media;
+    for (let index = 0; index < buffered.length; index += 1) {
+      if (place >= buffered.start(index) && place + seconds < buffered.end(index)) return true;
+    }
+    return false;
+  }
+
   /**
    * hls.js forgets which parts it has loaded where the playlist came anew meanwhile, as it does when
    * a quality begins with several of them: at the end of their segment it waits for them until they
@@ -252,6 +286,18 @@ class HlsEngine extends Engine {
   forget(place) {
     for (const each of this.hls.levels[place]?.details?.partList ?? []) {
       each.elementaryStreams = { audio: null, video: null, audiovideo: null };
+    }
+  }
+
+  /**
+   * hls.js takes LAST-PART=0 for one that is not told, and would ask another quality for a part that
+   * comes a second later. Of a segment that is whole any part will do: the answer is what there is.
+   */
+  correct(details) {
+    for (const report of details.renditionReports ?? []) {
+      const number = parseInt(report["LAST-MSN"]);
+      if (parseInt(report["LAST-PART"]) !== 0 || !(number > 1)) continue;
+      Object.assign(report, { "LAST-MSN": `${number - 1}`, "LAST-PART": "1" });
     }
   }
 
@@ -276,7 +322,8 @@ class HlsEngine extends Engine {
 
   /**
    * Settles HLS_BEHIND segments behind the newest moment, with low latency as far as the playlist
-   * asks for: one step at the start, then slowly.
+   * asks for: in one step at the start, and where a line that was too thin for a while has left it
+   * far behind; else slowly.
    */
   steer() {
     const { media } = this;
@@ -290,19 +337,21 @@ class HlsEngine extends Engine {
     const latency = Math.min(Math.max(told, toEnd), toEnd + segment * 1.5);
     const part = details.partTarget || 0;
     const unit = part || segment;
+    this.forgive(performance.now());
     if (part && this.stands()) media.currentTime += 0; // its decoder begins with the last key frame
     const wanted = part
       ? Math.max(details.partHoldBack, 3 * part) + part * (1 + Math.min(this.stalls, 5))
       : segment * Math.min(HLS_BEHIND + this.stalls * 0.25, HLS_BEHIND + 1);
     const ahead = media.buffered.end(media.buffered.length - 1) - media.currentTime;
     const excess = latency - wanted;
-    if (this.looks < START_LOOKS && media.readyState >= 3 && !media.seeking) {
-      this.looks += 1; // the buffer fills meanwhile
-      if (excess > 0.3 && ahead - excess > unit * 0.8) {
-        this.looks = START_LOOKS;
-        media.currentTime += excess;
-        return;
-      }
+    const mayJump = media.readyState >= 3 && !media.seeking && !media.paused;
+    const isStart = this.looks < START_LOOKS;
+    const worth = isStart ? START_EXCESS : Math.max(LEAP, part ? 0 : segment / 2);
+    if (mayJump && isStart) this.looks += 1; // the buffer fills meanwhile
+    if (mayJump && excess > worth && this.holds(media.currentTime + excess, unit * 0.8)) {
+      this.looks = START_LOOKS;
+      media.currentTime += excess;
+      return;
     }
     const isBehind = excess > (media.playbackRate > 1 ? 0 : unit * (part ? 0.5 : 0.15));
     const rate = isBehind && ahead > unit * 0.6 ? 1.06 : 1;
