@@ -36,7 +36,6 @@ from benchmarks.srt_programs import (
     HOST,
     counters,
     flux,
-    free_port_udp,
     generator,
     running,
     sink,
@@ -46,6 +45,7 @@ from benchmarks.srt_programs import (
 )
 from benchmarks.tables import median, table
 from tests.support.flux_process import FluxProcess
+from tests.support.ports import free_port
 from tests.support.program import Program
 
 FLUX, LIBSRT = "flux", "libsrt"
@@ -137,7 +137,7 @@ def measured(
 
 def send(args: argparse.Namespace, case: Case, server: str, is_sealed: bool) -> Run:
     """UDP in, SRT out to readers."""
-    port = free_port_udp()
+    port = free_port()
     programs: list[Program] = []
     with contextlib.ExitStack() as stack:
         stack.enter_context(running(programs))
@@ -151,7 +151,7 @@ def send(args: argparse.Namespace, case: Case, server: str, is_sealed: bool) -> 
             )
             time.sleep(args.settle)
             return read(args, case, is_sealed, process.srt_port, "read:cam", [process.pid])
-        listener = free_port_udp()
+        listener = free_port()
         target = srt(listener, is_sealed, mode="listener")
         program = transmit(machine.PIN_SERVER, udp(port), target)
         programs.append(program)
@@ -209,8 +209,8 @@ def read(
 def receive(args: argparse.Namespace, case: Case, server: str, is_sealed: bool) -> Run:
     """SRT in; out over UDP where the case or the server is for that."""
     count = case.streams
-    ports = [free_port_udp() for _ in range(count)]
-    ends = [free_port_udp() for _ in range(count)]
+    ports = [free_port() for _ in range(count)]
+    ends = [free_port() for _ in range(count)]
     names = [f"cam{number}" for number in range(count)]
     programs: list[Program] = []
     with contextlib.ExitStack() as stack:
@@ -230,7 +230,7 @@ def receive(args: argparse.Namespace, case: Case, server: str, is_sealed: bool) 
                 srt(process.srt_port, is_sealed, streamid=f"publish:{name}") for name in names
             ]
         else:
-            listeners = [free_port_udp() for _ in range(count)]
+            listeners = [free_port() for _ in range(count)]
             pids = []
             for listener, port in zip(listeners, ends, strict=True):
                 source = srt(listener, is_sealed, mode="listener")

@@ -3,7 +3,6 @@
 import contextlib
 import json
 import signal
-import socket
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
@@ -18,7 +17,6 @@ HOST = "127.0.0.1"
 PACKET_BYTES = 1316
 UDP_BUFFER = 8 << 20
 COUNTERS_LIMIT = 5.0  # seconds
-PORTS = iter(range(20_000, 32_000))  # below those that the system deals out
 
 
 def transmit(wrapper: Sequence[str], source: str, target: str) -> Program:
@@ -97,12 +95,3 @@ def flux(
         FluxProcess(Path(folder), streams, settings, wrapper=machine.PIN_SERVER) as process,
     ):
         yield process
-
-
-def free_port_udp() -> int:
-    """A port for datagrams that the system gives to nobody by itself meanwhile."""
-    for port in PORTS:
-        with contextlib.suppress(OSError), socket.socket(type=socket.SOCK_DGRAM) as probe:
-            probe.bind((HOST, port))
-            return port
-    raise SystemExit("no free ports")

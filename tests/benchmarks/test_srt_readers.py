@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -27,7 +26,7 @@ async def libsrt(folder: Path, passphrase: str = "") -> AsyncIterator[int]:
     """The port of a listener that sends a clip."""
     file = folder / "clip.ts"
     file.write_bytes(b"".join(transport_stream(clips.BUNNY)))
-    source, port = free_port(socket.SOCK_DGRAM), free_port(socket.SOCK_DGRAM)
+    source, port = free_port(), free_port()
     secret = f"&passphrase={passphrase}" if passphrase else ""
     target = f"srt://{LOCAL}:{port}?mode=listener&latency=400{secret}"
     command = ["srt-live-transmit", "-q", "-a:no", "-c:1316", f"udp://{LOCAL}:{source}", target]

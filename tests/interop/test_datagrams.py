@@ -1,7 +1,6 @@
 """`rtp://` and `udp://` with ffmpeg and GStreamer at the other end: every frame, every time."""
 
 import asyncio
-import socket
 import time
 from collections.abc import Callable, Sequence
 from fractions import Fraction
@@ -34,11 +33,6 @@ Name = str
 SendCommand = Callable[[Name, str, int], Sequence[str | Path]]
 
 
-def even_port() -> int:
-    """A port with three free ones after it, most likely."""
-    return free_port(socket.SOCK_DGRAM) & ~7
-
-
 def local(host: str, sign: str = "?") -> str:
     """What makes ffmpeg use the loopback interface for a group."""
     return f"{sign}localaddr=127.0.0.1" if host.startswith("239.") else ""
@@ -67,7 +61,7 @@ def ffmpeg_rtp(binary: str, name: str, host: str, port: int, sdp: Path, *more: s
 @pytest.mark.parametrize("binary", FFMPEGS, ids=FFMPEG_NAMES)
 @pytest.mark.parametrize("name", ["fragmented", "hdr", "h264ts"])
 async def test_rtp_from_ffmpeg(name: str, binary: str, host: str, tmp_path: Path) -> None:
-    sdp, port = tmp_path / "clip.sdp", even_port()
+    sdp, port = tmp_path / "clip.sdp", free_port(4)
     async with program(*ffmpeg_rtp(binary, name, host, port, sdp, "-t", "0.1")) as first:
         await first.wait()
     async with DatagramRig() as rig:
@@ -93,7 +87,7 @@ async def test_rtp_from_ffmpeg(name: str, binary: str, host: str, tmp_path: Path
 @pytest.mark.parametrize("host", HOSTS, ids=HOST_NAMES)
 async def test_rtp_from_gstreamer(host: str) -> None:
     """No description but the format, no RTCP; parameter sets in band."""
-    port = even_port()
+    port = free_port(4)
     sdp = f"v=0\nc=IN IP4 {host}/1\nm=video {port} RTP/AVP 96\na=rtpmap:96 H264/90000\n"
     path = clip.path_of("fragmented")
     command = gst(
@@ -167,7 +161,7 @@ def gst_ts_in_rtp(binary: str, name: str, host: str, port: int) -> list[str]:
 async def test_transport_stream(
     make: Callable[..., list[str]], binary: str, name: str, host: str
 ) -> None:
-    port = even_port()
+    port = free_port(4)
     async with DatagramRig() as rig:
         rig.declare("cam")
         url = f"udp://@{host}:{port}?interface=lo"
@@ -216,7 +210,7 @@ def compare(file: Path, seconds: float) -> None:
 @pytest.mark.parametrize("host", HOSTS, ids=HOST_NAMES)
 @pytest.mark.parametrize("binary", FFMPEGS, ids=FFMPEG_NAMES)
 async def test_rtp_to_ffmpeg(binary: str, host: str, tmp_path: Path) -> None:
-    sdp, file, port = tmp_path / "cam.sdp", tmp_path / "got.mkv", even_port()
+    sdp, file, port = tmp_path / "cam.sdp", tmp_path / "got.mkv", free_port(4)
     played = short_clip()
     async with DatagramRig() as rig:
         rig.declare("cam")
@@ -242,7 +236,7 @@ async def test_rtp_to_ffmpeg(binary: str, host: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("host", HOSTS, ids=HOST_NAMES)
 @pytest.mark.parametrize("binary", FFMPEGS, ids=FFMPEG_NAMES)
 async def test_transport_stream_to_ffmpeg(binary: str, host: str, tmp_path: Path) -> None:
-    file, port = tmp_path / "got.mkv", even_port()
+    file, port = tmp_path / "got.mkv", free_port(4)
     played = short_clip()
     async with DatagramRig() as rig:
         rig.declare("cam")
@@ -263,7 +257,7 @@ async def test_transport_stream_to_ffmpeg(binary: str, host: str, tmp_path: Path
 
 @pytest.mark.parametrize("host", HOSTS, ids=HOST_NAMES)
 async def test_transport_stream_to_gstreamer(host: str, tmp_path: Path) -> None:
-    file, port = tmp_path / "got.mkv", even_port()
+    file, port = tmp_path / "got.mkv", free_port(4)
     played = short_clip()
     async with DatagramRig() as rig:
         rig.declare("cam")
@@ -285,7 +279,7 @@ async def test_transport_stream_to_gstreamer(host: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("host", HOSTS, ids=HOST_NAMES)
 async def test_rtp_to_gstreamer(host: str, tmp_path: Path) -> None:
     """Video with B-frames, with the caps that the description says."""
-    sdp, file, port = tmp_path / "cam.sdp", tmp_path / "got.mkv", even_port()
+    sdp, file, port = tmp_path / "cam.sdp", tmp_path / "got.mkv", free_port(4)
     played = clips.read(clips.PYRAMID)[:60]
     async with DatagramRig() as rig:
         rig.declare("cam")

@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import hashlib
 import random
-import socket
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -66,7 +65,7 @@ async def written(path: Path, size: int) -> str:
 @pytest.mark.parametrize("line", LINES, ids=name)
 async def test_we_send_as_caller(tmp_path: Path, line: Line) -> None:
     data = content(SIZES[line])
-    port = free_port(socket.SOCK_DGRAM)
+    port = free_port()
     upload = Upload(data)
     url = f"srt://{LOCAL}:{port}?mode=listener"
     async with (
@@ -115,7 +114,7 @@ async def test_we_receive_as_listener(tmp_path: Path, line: Line) -> None:
 async def test_we_receive_as_caller(tmp_path: Path, line: Line) -> None:
     data = content(THEIR_SIZES[line])
     (tmp_path / "given").write_bytes(data)
-    port = free_port(socket.SOCK_DGRAM)
+    port = free_port()
     download = Download()
     url = f"srt://{LOCAL}:{port}?mode=listener"
     async with (
@@ -154,7 +153,7 @@ async def test_with_losses_we_are_faster_than_libsrt_with_itself(tmp_path: Path)
     (tmp_path / "given").write_bytes(small)
     folder = tmp_path / "theirs"
     folder.mkdir()
-    port = free_port(socket.SOCK_DGRAM)
+    port = free_port()
     url = f"srt://{LOCAL}:{port}?mode=listener"
     async with (
         running(downloading(url, folder, "given")),

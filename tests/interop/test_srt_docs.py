@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import shlex
-import socket
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -101,7 +100,7 @@ async def test_what_the_page_says_of_publishing(
 ) -> None:
     (command,) = [line for line in commands("publish") if line[0] == tool]
     (tmp_path / "clip.mp4").symlink_to(clip.path_of("bunny"))
-    port = free_port(socket.SOCK_DGRAM)
+    port = free_port()
     command = [word.replace(TRANSMIT_INPUT, f"udp://:{port}") for word in command]
     async with contextlib.AsyncExitStack() as stack:
         await stack.enter_async_context(run(command, tmp_path, flux))

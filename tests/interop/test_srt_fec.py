@@ -6,7 +6,6 @@ Each kind of filter protects both directions; the same loss without the filter i
 
 import asyncio
 import contextlib
-import socket
 import time
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
@@ -158,7 +157,7 @@ async def received(case: Case) -> Outcome:
 async def sent(case: Case) -> Outcome:
     """We send to srt-live-transmit."""
     handler, loss = Collector(), EveryNth(PERIOD, case.burst)
-    port = free_port(socket.SOCK_DGRAM)
+    port = free_port()
     more: dict[str, object] = {"passphrase": PASSPHRASE} if case.key_bytes else {}
     if case.filter:
         more["packetfilter"] = "fec"
@@ -232,7 +231,7 @@ async def test_what_the_filter_cannot_mend_is_asked_for(
 
 async def test_filters_that_differ_are_refused_by_both() -> None:
     handler = Collector()
-    port = free_port(socket.SOCK_DGRAM)
+    port = free_port()
     url = url_of("slt", f"{HERE}:{port}", mode="listener", packetfilter="fec,cols:10")
     endpoint = Endpoint.bind(HERE, 0)
     async with running(receiving("slt", url)):

@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import socket
 import time
 from collections.abc import AsyncIterator
 from dataclasses import replace
@@ -67,7 +66,7 @@ async def linked(handler: Collector) -> Channel:
 @OPTIONS
 @LINES
 async def test_we_send_as_caller(options: Options, line: Line) -> None:
-    port = free_port(socket.SOCK_DGRAM)
+    port = free_port()
     wanted = messages()
     async with (
         running(command("receive", "listen", port, **WORDS[options])) as them,
@@ -105,7 +104,7 @@ async def test_we_receive_as_listener(options: Options, line: Line) -> None:
 async def test_we_send_as_listener_and_receive_as_caller() -> None:
     wanted = messages()
     theirs, ours_in = Collector(), Collector()
-    port = free_port(socket.SOCK_DGRAM)
+    port = free_port()
     async with endpoint() as server, endpoint() as client:
         server.listen(ListenerOptions(), lambda call: call.accept(PLAIN, theirs))
         async with (
@@ -146,7 +145,7 @@ LIVES = {
 @pytest.mark.parametrize("case", LIVES)
 async def test_a_message_whose_time_is_over_is_skipped_by_their_receiver(case: str) -> None:
     """20 kB/s: the second one waits longer than it lives, or is sent in part."""
-    port = free_port(socket.SOCK_DGRAM)
+    port = free_port()
     wanted = messages(tuple(size for size, _ in LIVES[case]))
     rate = RateOptions(max_rate=20_000)
     options = Options(mode=Mode.MESSAGE, connect_timeout=10.0, rate=rate)

@@ -5,7 +5,6 @@ The ffmpeg with libsrt 1.5.7 prints the code that it was refused with; the other
 
 import asyncio
 import re
-import socket
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from typing import TypeVar
@@ -161,7 +160,7 @@ THEIRS = (
 
 async def test_listeners_that_refuse_us_are_understood() -> None:
     async def run(refused: Refused) -> tuple[Refused, tuple[str, int] | None]:
-        port = free_port(socket.SOCK_DGRAM)
+        port = free_port()
         handler = Collector()
         endpoint = Endpoint.bind(HERE, 0)
         url = f"srt://{HERE}:{port}?mode=listener&{refused.query}"

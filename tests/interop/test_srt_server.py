@@ -1,7 +1,6 @@
 """Real programs publish to the SRT server and read from it: every frame, every time."""
 
 import asyncio
-import socket
 import time
 from fractions import Fraction
 from pathlib import Path
@@ -88,7 +87,7 @@ async def test_what_programs_publish(tool: str, secret: str) -> None:
 
 async def test_a_program_that_we_call(tmp_path: Path) -> None:
     del tmp_path
-    port = free_port(socket.SOCK_DGRAM)
+    port = free_port()
     url = f"srt://127.0.0.1:{port}?mode=listener&pkt_size=1316&passphrase={SECRET}&pbkeylen=32"
     async with SrtStage() as stage:
         stage.declare("cam")
@@ -208,7 +207,7 @@ async def test_what_vlc_reads(public_folder: Path) -> None:
 
 
 async def test_a_program_that_gets_a_forward(tmp_path: Path) -> None:
-    file, port = tmp_path / "got.mkv", free_port(socket.SOCK_DGRAM)
+    file, port = tmp_path / "got.mkv", free_port()
     async with SrtStage() as stage:
         stage.declare("cam")
         url = f"srt://127.0.0.1:{port}?mode=listener"

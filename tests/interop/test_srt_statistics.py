@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import socket
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -128,7 +127,7 @@ async def test_we_receive(tmp_path: Path) -> None:
 
 async def test_we_send(tmp_path: Path) -> None:
     handler, loss = Collector(), Losing()
-    port = free_port(socket.SOCK_DGRAM)
+    port = free_port()
     url = url_of("slt", f"{LOCAL}:{port}", mode="listener", latency=LATENCY_MS)
     endpoint = Endpoint.bind(LOCAL, 0)
     line = Line(delay=0.02, loses=loss)

@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import socket
 from collections.abc import Awaitable, Callable, Iterable
 from itertools import product
 from pathlib import Path
@@ -243,7 +242,7 @@ async def test_callers_by_both_families(bound: str, public_folder: Path) -> None
 async def test_listeners_at_ipv6(is_publish: bool, public_folder: Path) -> None:
     handler = Collector()
     endpoint = Endpoint.bind("::", 0)
-    port = free_port(socket.SOCK_DGRAM, "::1")
+    port = free_port()
     way = Way(TRANSMIT, LISTENER, "::1", port, latency_ms=200)
     options = Options(receive_latency_ms=200)
 
@@ -262,7 +261,7 @@ async def test_listeners_at_ipv6(is_publish: bool, public_folder: Path) -> None:
 
 async def test_a_source_and_a_target_by_ipv6(public_folder: Path) -> None:
     """FLUX calls ffmpeg for a stream, and srt-live-transmit to forward it."""
-    source_port, target_port = (free_port(socket.SOCK_DGRAM, "::1") for _ in range(2))
+    source_port, target_port = (free_port() for _ in range(2))
     file = public_folder / "got"
     async with SrtStage() as stage:
         stage.declare("cam")

@@ -7,6 +7,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from tests.support.ports import free_port
 from tests.support.program import Program
 
 SERVER = Path(__file__).with_name("gst_server.py")
@@ -47,7 +48,7 @@ class Camera:
                 "--host",
                 host,
                 "--port",
-                str(port),
+                str(port or free_port()),
                 *options,
             ]
         )

@@ -1,7 +1,6 @@
 """A real `flux run` in its own process, with its API at hand."""
 
 import json
-import socket
 import sys
 import time
 import urllib.error
@@ -39,8 +38,9 @@ class FluxProcess:
         http: Mapping[str, object] | None = None,
         api: Mapping[str, object] | None = None,
     ) -> None:
-        self.http_port, self.api_port, self.rtsp_port = (free_port() for _ in range(3))
-        self.srt_port = free_port(socket.SOCK_DGRAM)
+        self.http_port, self.api_port, self.rtsp_port, self.srt_port = (
+            free_port() for _ in range(4)
+        )
         listeners: dict[str, dict[str, object]] = {
             "http": {"address": f"127.0.0.1:{self.http_port}", **(http or {})},
             "api": {"address": f"127.0.0.1:{self.api_port}", **(api or {})},

@@ -98,7 +98,7 @@ def ffmpeg_receives(
 
     It ends two packets before the last: those only make sure that the others come.
     """
-    port = free_port(socket.SOCK_DGRAM)
+    port = free_port()
     kind = "application" if "SMPTE336M" in sdp_lines[0] else "video"
     description = folder / "session.sdp"
     head = ["v=0", "o=- 0 0 IN IP4 127.0.0.1", "s=test", "c=IN IP4 127.0.0.1", "t=0 0"]
@@ -141,7 +141,7 @@ def gst_buffers(
 
     `caps` are those of the RTP, `pipeline` begins with the depayloader.
     """
-    port = free_port(socket.SOCK_DGRAM)
+    port = free_port()
     count = len(units) - 1
     command = [
         "gst-launch-1.0", "-q", "udpsrc", f"port={port}", "address=127.0.0.1",

@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import re
-import socket
 from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 from typing import NoReturn
@@ -198,7 +197,7 @@ async def connecting(cell: Cell, handler: Collector) -> AsyncIterator[Way]:
                 ).port
             yield cell.way(HERE, port, stream_id=STREAM_ID)
             return
-        port = free_port(socket.SOCK_DGRAM)
+        port = free_port()
         if cell.mode == RENDEZVOUS:
             endpoint = bound(OPPOSITE, port)
             ours, theirs = (OPPOSITE, port), (HERE, port)  # where each finds the other

@@ -7,7 +7,6 @@ were on their way while a line itself was late are not counted: they tell of the
 
 import contextlib
 import os
-import socket
 import subprocess
 import sys
 import threading
@@ -120,7 +119,7 @@ def run(
         inputs: list[int] = []
         outputs: list[Numbers] = []
         for at, (sender, receiver) in enumerate(pairs):
-            port = free_port(socket.SOCK_DGRAM)
+            port = free_port()
             listener = command_of(receiver, "receive", port, latency_ms)
             outputs.append(Numbers(enter(program(listener))))
             lines.append(enter(UdpLine(port, rtt / 2, loss, seed * len(pairs) + at)))

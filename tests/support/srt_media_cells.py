@@ -6,7 +6,6 @@ these in a rendezvous.
 
 import asyncio
 import contextlib
-import socket
 import subprocess
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -217,7 +216,7 @@ async def meeting(cell: Cell, server: tuple[str, int], stream_id: str) -> AsyncI
                 port = (await stack.enter_async_context(proxied(server, line, seed=cell.seed))).port
             yield Place(cell.way(host, port, stream_id=stream_id), "")
             return
-        port = free_port(socket.SOCK_DGRAM)
+        port = free_port()
         words = [f"latency={cell.latency_ms}"]
         if cell.key_bytes:
             words += [f"passphrase={cell.passphrase}", f"pbkeylen={cell.key_bytes}"]

@@ -25,7 +25,7 @@ GROUP_V6 = "ff15::7:1"
 
 @pytest.fixture
 def port() -> int:
-    return free_port(socket.SOCK_DGRAM)
+    return free_port()
 
 
 @pytest.fixture

@@ -7,12 +7,7 @@ import pytest
 
 from flux.base.errors import PeerError
 from flux.net import tcp
-
-
-def free_port() -> int:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return int(sock.getsockname()[1])
+from tests.support.ports import free_port
 
 
 async def reason_of(host: str, port: int, timeout: float = 5.0) -> str:

@@ -10,11 +10,13 @@ from ipaddress import IPv4Address, IPv4Network
 
 import pytest
 
+from flux.bridges.rtsp.groups import MAX_TRACKS
 from media.events import ReaderClosed
 from media.stream import StreamOptions
 from media.track import PCMU, Kind, TrackDescription
 from protocols.rtcp import Goodbye, RtcpPacket, SenderReport, parse_compound
 from protocols.rtp import RtpPacket
+from tests.support.ports import free_port
 from tests.support.rtsp_app import TCP_01, Reply
 from tests.support.rtsp_caller import Caller, until
 from tests.support.rtsp_stage import NAME, SOUND, VIDEO, Camera, Stage
@@ -82,10 +84,7 @@ def told(reply: Reply) -> tuple[str, int, int]:
 
 
 def stage_of() -> Stage:
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1] & ~31
-    return Stage(groups=RANGE, group_port=port, group_ttl=5)
+    return Stage(groups=RANGE, group_port=free_port(2 * MAX_TRACKS), group_ttl=5)
 
 
 async def set_up(caller: Caller, session: str = "", track: int = 0) -> Reply:

@@ -1,7 +1,6 @@
 """Groups of links through the router: publishers, readers, sources and targets that lose one."""
 
 import asyncio
-import socket
 import time
 
 import pytest
@@ -97,7 +96,7 @@ async def test_a_publisher_that_loses_a_link_loses_no_picture(kind: GroupType) -
 
 async def test_a_source_that_listens_takes_groups() -> None:
     async with SrtStage() as stage:
-        port = free_port(socket.SOCK_DGRAM)
+        port = free_port()
         stage.declare("cam")
         source = stage.source("cam", f"srt://:{port}?mode=listener")
         await asyncio.sleep(0)
@@ -208,7 +207,7 @@ async def test_a_target_that_meets_gets_the_stream() -> None:
         stream = stage.router.find("cam")
         assert stream is not None
         await until(lambda: stream.state is State.READY, "ready")
-        port = free_port(socket.SOCK_DGRAM)
+        port = free_port()
         other, handler = Endpoint.bind("127.0.0.2", port), Collector()
         other.meet((LOCAL, port), Options(), handler)
         forwards = stage.forward()

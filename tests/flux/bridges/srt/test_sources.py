@@ -1,7 +1,6 @@
 """`srt://` as a source and as a target: calling, being called, meeting, failing by name."""
 
 import asyncio
-import socket
 import time
 
 import pytest
@@ -31,7 +30,7 @@ FRESH = 1.5  # seconds of media
 
 
 def udp_port() -> int:
-    return free_port(socket.SOCK_DGRAM)
+    return free_port()
 
 
 def is_ready(stage: SrtStage, name: str) -> bool:

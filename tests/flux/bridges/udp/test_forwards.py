@@ -4,6 +4,7 @@ import asyncio
 import socket
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from fractions import Fraction
 from pathlib import Path
 
@@ -25,6 +26,7 @@ from protocols.sdp import SessionDescription
 from tests.support import clips, frames, ts_check
 from tests.support.datagrams import DatagramRig, play, publish, target, until
 from tests.support.frame_log import FrameLog
+from tests.support.ports import free_port
 
 SPEED = 4.0  # times as fast as real
 
@@ -51,29 +53,16 @@ class Port:
 @pytest.fixture
 def ports() -> Iterator[list[Port]]:
     """Four ports in a row, the first one even."""
-    while True:
-        socks: list[socket.socket] = []
-        try:
-            for number in range(4):
-                sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-                socks.append(sock)
-                sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 << 20)
-                sock.setblocking(False)
-                first = socks[0].getsockname()[1] if number else 0
-                sock.bind(("127.0.0.1", first + number))
-        except (OSError, OverflowError):
-            pass
-        if len(socks) == 4 and socks[0].getsockname()[1] % 2 == 0 and is_bound(socks[3]):
-            break
-        for sock in socks:
-            sock.close()
-    yield [Port(sock) for sock in socks]
-    for sock in socks:
-        sock.close()
-
-
-def is_bound(sock: socket.socket) -> bool:
-    return bool(sock.getsockname()[1])
+    first = free_port(4)
+    with ExitStack() as stack:
+        found = []
+        for number in range(4):
+            sock = stack.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 << 20)
+            sock.setblocking(False)
+            sock.bind(("127.0.0.1", first + number))
+            found.append(Port(sock))
+        yield found
 
 
 def short_clip(seconds: float = 2.0) -> list[Frame]:

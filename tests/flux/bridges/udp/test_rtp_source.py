@@ -74,15 +74,7 @@ def other() -> Iterator[Sender]:
 
 @pytest.fixture
 def port() -> int:
-    while True:
-        port = free_port(socket.SOCK_DGRAM) & ~1
-        try:
-            for each in (port, port + 1):
-                with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-                    probe.bind(("127.0.0.1", each))
-        except OSError:
-            continue
-        return port
+    return free_port()
 
 
 def sdp(port: int, *lines: str) -> str:

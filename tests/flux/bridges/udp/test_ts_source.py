@@ -61,7 +61,7 @@ def sender() -> Iterator[socket.socket]:
 
 @pytest.fixture
 def port() -> int:
-    return free_port(socket.SOCK_DGRAM)
+    return free_port()
 
 
 async def is_open(port: int) -> None:

@@ -1,7 +1,6 @@
 """The SRT probe: as a caller of a server, and called by ffmpeg."""
 
 import asyncio
-import socket
 
 import pytest
 
@@ -51,20 +50,20 @@ async def test_a_server_says_no(query: str, reason: str) -> None:
 
 
 async def test_nobody_answers() -> None:
-    port = free_port(socket.SOCK_DGRAM)
+    port = free_port()
     with pytest.raises(ProbeFailed, match="srt-"):
         await measure(f"srt://127.0.0.1:{port}?conntimeo=300", 1)
 
 
 async def test_nobody_calls() -> None:
-    port = free_port(socket.SOCK_DGRAM)
+    port = free_port()
     with pytest.raises(ProbeFailed, match="media-timeout"):
         await measure(f"srt://127.0.0.1:{port}?mode=listener", 1, timeout=0.2)
 
 
 @pytest.mark.interop
 async def test_ffmpeg_calls() -> None:
-    port = free_port(socket.SOCK_DGRAM)
+    port = free_port()
     url = f"srt://127.0.0.1:{port}"
     source = ["-re", "-t", "3", "-i", str(clip.path_of("bunny")), "-c", "copy", "-f", "mpegts"]
     told = f"{url}?pkt_size=1316&passphrase={SECRET}"
