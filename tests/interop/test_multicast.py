@@ -1,6 +1,8 @@
 """Groups on a wire of their own, with real joins (IGMP, MLD) and ffmpeg at the far end."""
 
 import asyncio
+import re
+import subprocess
 import time
 from collections.abc import Iterator
 from fractions import Fraction
@@ -14,7 +16,7 @@ from media.track import Kind
 from tests.support import clip, clips, frames
 from tests.support.datagrams import DatagramRig, end, play, program, publish, target
 from tests.support.frame_log import FrameLog
-from tests.support.wire import FAR, FAR_OTHER, FAR_V6, Wire, WireUnavailable
+from tests.support.wire import Wire, WireUnavailable
 
 pytestmark = [pytest.mark.interop, pytest.mark.timeout(60)]
 
@@ -42,19 +44,19 @@ def send(wire: Wire, url: str) -> list[str]:
 @pytest.mark.parametrize(
     ("url", "sender", "is_heard"),
     [
-        ("udp://@239.1.2.3:5000?interface={wire}", "udp://239.1.2.3:5000?ttl=2", True),
+        ("udp://@239.1.2.3:5000?interface={wire.interface}", "udp://239.1.2.3:5000?ttl=2", True),
         (
-            f"udp://232.1.2.3:5000?source={FAR}&interface={{wire}}",
-            f"udp://232.1.2.3:5000?ttl=2&localaddr={FAR}",
+            "udp://232.1.2.3:5000?source={wire.far}&interface={wire.interface}",
+            "udp://232.1.2.3:5000?ttl=2&localaddr={wire.far}",
             True,
         ),
         (
-            f"udp://232.1.2.3:5000?source={FAR}&interface={{wire}}",
-            f"udp://232.1.2.3:5000?ttl=2&localaddr={FAR_OTHER}",
+            "udp://232.1.2.3:5000?source={wire.far}&interface={wire.interface}",
+            "udp://232.1.2.3:5000?ttl=2&localaddr={wire.far_other}",
             False,
         ),
         (
-            f"udp://[ff35::5]:5000?source={FAR_V6}&interface={{wire}}",
+            "udp://[ff35::5]:5000?source={wire.far_v6}&interface={wire.interface}",
             "udp://[ff35::5]:5000",
             True,
         ),
@@ -64,13 +66,11 @@ def send(wire: Wire, url: str) -> list[str]:
 async def test_a_group_comes_in(url: str, sender: str, is_heard: bool, wire: Wire) -> None:
     async with DatagramRig() as rig:
         rig.declare("cam")
-        source = TsSource(
-            "cam", url.format(wire=wire.interface), rig.router, rig.says("cam"), OPTIONS
-        )
+        source = TsSource("cam", url.format(wire=wire), rig.router, rig.says("cam"), OPTIONS)
         rig.begin("cam", source)
         log = FrameLog(rig.router, "cam", time.monotonic)
         await asyncio.sleep(0.3)
-        async with program(*send(wire, sender)) as far:
+        async with program(*send(wire, sender.format(wire=wire))) as far:
             assert await far.wait() == 0
         await asyncio.sleep(0.3)
         if not is_heard:
@@ -83,7 +83,11 @@ async def test_a_group_comes_in(url: str, sender: str, is_heard: bool, wire: Wir
             minimum={"video": len(sent["video"].units) - 1, "audio": 30},
             check_dts=False,
         )
-        frames.assert_same(sent, log.units(), expected)
+        try:
+            frames.assert_same(sent, log.units(), expected)
+        except AssertionError as error:
+            error.add_note(f"{source.figures()}, {rig.states}\n{wire.counters()}")
+            raise
 
 
 @pytest.mark.parametrize("host", ["239.5.5.5", "[ff15::5]"], ids=("ipv4", "ipv6"))
@@ -113,3 +117,18 @@ async def test_a_group_goes_out(host: str, wire: Wire, tmp_path: Path) -> None:
         check_dts=False,
     )
     frames.assert_same(clip.units_of("bunny"), frames.read(file), expected)
+
+
+def test_two_wires_have_nothing_in_common(wire: Wire) -> None:
+    """Workers have one each at the same time, and so have two runs on one machine."""
+    with Wire() as other:
+        for name in ("namespace", "interface", "far", "far_other", "far_v6"):
+            assert getattr(wire, name) != getattr(other, name)
+        for each in (wire, other):
+            said = subprocess.run(
+                each.run("ip", "addr"), capture_output=True, text=True, check=True, timeout=10
+            ).stdout
+            assert {each.far, each.far_other, each.far_v6} <= set(re.split(r"[ /]", said))
+            route = ["ip", "route", "get", each.far]
+            way = subprocess.run(route, capture_output=True, text=True, check=True, timeout=10)
+            assert f" dev {each.interface} " in way.stdout
