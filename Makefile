@@ -9,10 +9,10 @@ VENV := .venv
 PY := $(VENV)/bin/python
 PIP := $(PY) -m pip --disable-pip-version-check --no-input install --quiet
 ARGS ?=
-# Most tests wait for something: three at once keep two cores busy. Interop tests can share workers,
-# too, in half the time; but a port that a test found free may then be another one's by and by.
+# Most tests wait for something: three at once keep two cores busy. What they give to programs is each
+# worker's own: ports (tests/support/ports.py), networks, folders. 0: one test after the other.
 WORKERS ?= 3
-INTEROP_WORKERS ?= 0
+INTEROP_WORKERS ?= 3
 
 # What is compiled once stays compiled, whatever the environment says: the tests start hundreds of
 # processes, and pytest rewrites each of their files first.
@@ -50,7 +50,8 @@ test: $(VENV)/.installed-dev packages
 
 # FLUX_LONG_REPORT=docs/test-long.md keeps the results on that page.
 test-long: test
-	$(PY) -m pytest -q -p tests.support.long_report -m long $(ARGS)
+	$(PY) -m pytest -q -p tests.support.long_report -m "long or hypothesis" \
+		--hypothesis-profile=many $(ARGS)
 
 lint: $(VENV)/.installed-dev
 	$(VENV)/bin/ruff check .
@@ -65,7 +66,8 @@ collected: $(VENV)/.installed-dev
 	@$(PY) -m pytest -qq --collect-only > .cache/collected.txt || { cat .cache/collected.txt; exit 1; }
 
 unit: $(VENV)/.installed-dev
-	$(PY) -m pytest -q -m "not interop and not long" -n $(WORKERS) --dist worksteal $(ARGS)
+	$(PY) -m pytest -q -m "not interop and not long" --ignore=tests/interop --ignore=tests/browser \
+		-n $(WORKERS) --dist worksteal $(ARGS)
 
 interop: $(VENV)/.installed-dev packages
 	$(PY) -m pytest -q -m "interop and not long" -n $(INTEROP_WORKERS) --dist loadfile \

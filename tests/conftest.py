@@ -11,13 +11,23 @@ from tests.support import schedule, turns
 
 # The machines that run this are small and shared: a slow example says nothing about the code.
 settings.register_profile(
-    "flux", deadline=None, print_blob=True, suppress_health_check=[HealthCheck.too_slow]
+    "flux",
+    max_examples=50,
+    derandomize=True,  # what fails once fails again; `make test-long` looks for what is new
+    deadline=None,
+    print_blob=True,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+settings.register_profile(
+    "many", settings.get_profile("flux"), max_examples=1000, derandomize=False
 )
 settings.load_profile("flux")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Long ones first."""
+    if lost := schedule.unmarked(items):
+        raise pytest.UsageError(f"among the interop tests, and not marked so: {lost}")
     items[:] = schedule.by_weight(items)
 
 

@@ -24,7 +24,7 @@ from protocols.rtsp.tunnel.messages import ReplyReader, encode, request
 from protocols.sdp import SessionDescription
 from tests.support.mutate import mutate
 
-QUICK, FULL = 20_000, 1_000_000
+QUICK, FULL = 8_000, 1_000_000
 COUNTS = [
     pytest.param(QUICK, id="quick"),
     pytest.param(FULL, id="million", marks=[pytest.mark.long, pytest.mark.timeout(900)]),

@@ -33,7 +33,7 @@ from tests.support.h264_sets import PPS, SPS
 from tests.support.mutate import mutate
 
 Parse = Callable[[bytes], object]
-QUICK, FULL = 20_000, 1_000_000
+QUICK, FULL = 8_000, 1_000_000
 LONGEST = 0.25  # seconds of one input, on a busy machine
 
 RTSP = [

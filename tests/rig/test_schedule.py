@@ -62,6 +62,17 @@ def test_what_takes_long_comes_first() -> None:
     ]
 
 
+def test_what_would_never_run_is_told() -> None:
+    items = [
+        Item("tests/interop/test_a.py::a", frozenset({"interop"})),
+        Item("tests/interop/test_a.py::b", frozenset({"long"})),
+        Item("tests/browser/test_b.py::a", frozenset()),
+        Item("tests/media/test_c.py::a", frozenset()),
+    ]
+    found = schedule.unmarked(cast(list[pytest.Item], items))
+    assert found == ["tests/interop/test_a.py::b", "tests/browser/test_b.py::a"]
+
+
 class Visitor:
     """A worker that wants its turn."""
 

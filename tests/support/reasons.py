@@ -5,6 +5,7 @@ It parses, it does not import: what it says of the code does not depend on what 
 
 import ast
 from collections.abc import Iterable, Iterator
+from functools import cache
 from pathlib import Path
 
 SUBSCRIPTED = "drops"  # counters by reason: `drops["timeline-jump"] += 1`
@@ -16,24 +17,28 @@ def trees(files: Iterable[Path]) -> Iterator[ast.Module]:
         yield ast.parse(file.read_text())
 
 
+@cache
+def _said(file: Path) -> tuple[frozenset[str], frozenset[str]]:
+    """String constants and names of classes; to walk through all files takes a second."""
+    texts: set[str] = set()
+    names: set[str] = set()
+    for tree in trees([file]):
+        for node in ast.walk(tree):
+            if isinstance(node, ast.ClassDef):
+                names.add(node.name)
+            elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+                texts.add(node.value)
+    return frozenset(texts), frozenset(names)
+
+
 def constants(files: Iterable[Path]) -> set[str]:
     """Every string constant of the files, docstrings and f-string pieces included."""
-    return {
-        node.value
-        for tree in trees(files)
-        for node in ast.walk(tree)
-        if isinstance(node, ast.Constant) and isinstance(node.value, str)
-    }
+    return {text for file in files for text in _said(file)[0]}
 
 
 def classes(files: Iterable[Path]) -> set[str]:
     """The name of every class of the files."""
-    return {
-        node.name
-        for tree in trees(files)
-        for node in ast.walk(tree)
-        if isinstance(node, ast.ClassDef)
-    }
+    return {name for file in files for name in _said(file)[1]}
 
 
 def given(files: Iterable[Path], functions: Iterable[str]) -> dict[str, int]:

@@ -7,6 +7,7 @@ import pytest
 from xdist.scheduler import LoadFileScheduling  # type: ignore[import-untyped]
 
 BROWSER = "tests/browser/"
+INTEROP = ("tests/interop/", BROWSER)  # `make unit` does not look there
 
 
 def by_weight(items: list[pytest.Item]) -> list[pytest.Item]:
@@ -27,6 +28,15 @@ def by_weight(items: list[pytest.Item]) -> list[pytest.Item]:
         return 3, sizes[item.path], str(item.path)
 
     return sorted(items, key=weight)
+
+
+def unmarked(items: list[pytest.Item]) -> list[str]:
+    """Those that neither `make unit` nor `make interop` would run."""
+    return [
+        item.nodeid
+        for item in items
+        if item.nodeid.startswith(INTEROP) and item.get_closest_marker("interop") is None
+    ]
 
 
 class Files(LoadFileScheduling):  # type: ignore[misc] # xdist ships no types

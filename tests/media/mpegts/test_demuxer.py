@@ -5,7 +5,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from media.mpegts.demuxer import MAX_TRACKS, TsDemuxer
@@ -255,7 +255,6 @@ def test_all_pids_together_are_bounded() -> None:
 
 
 @given(st.binary(max_size=400), st.booleans())
-@settings(max_examples=200)
 def test_any_bytes(data: bytes, is_datagram: bool) -> None:
     ts_demux.demux([data, data], is_datagram=is_datagram)
 
@@ -267,7 +266,6 @@ def test_any_bytes(data: bytes, is_datagram: bool) -> None:
         max_size=40,
     )
 )  # fmt: skip
-@settings(max_examples=200)
 def test_any_packets(parts: list[tuple[int, int, int, bytes]]) -> None:
     data = Mux().tables([*STREAMS, (6, DATA_PID)])
     for pid, high, control, payload in parts:

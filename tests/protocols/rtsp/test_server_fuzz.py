@@ -4,7 +4,7 @@ import random
 from collections import Counter
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from protocols.rtsp import server_events as ask
@@ -147,7 +147,6 @@ def test_a_million_mutated_messages() -> None:
         attack(seed, 10_000)
 
 
-@settings(max_examples=200, deadline=None)
 @given(st.lists(st.one_of(st.binary(max_size=60), st.sampled_from([*SEEDS, *WORDS])), max_size=12))
 def test_any_bytes(pieces: list[bytes]) -> None:
     bench = Bench()
@@ -161,7 +160,6 @@ def test_any_bytes(pieces: list[bytes]) -> None:
     check(bench, begun)
 
 
-@settings(max_examples=200, deadline=None)
 @given(
     st.lists(st.one_of(st.binary(max_size=40), st.sampled_from([*SEEDS, *WORDS])), max_size=8),
     st.lists(st.integers(1, 200), max_size=10),

@@ -5,7 +5,7 @@ import tracemalloc
 from struct import pack
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from flux.base.errors import WireError
@@ -296,7 +296,6 @@ def test_a_jump_begins_anew_and_tells_what_it_passed() -> None:
 # -- whatever comes ------------------------------------------------------------------------
 
 
-@settings(max_examples=200, deadline=None)
 @given(
     text=st.sampled_from(ALL_KINDS),
     seed=st.integers(0, 1 << 32),
@@ -332,7 +331,6 @@ def test_never_anything_but_the_truth(text: str, seed: int, loss: float, shuffle
         assert not told & came
 
 
-@settings(max_examples=300, deadline=None)
 @given(
     text=st.sampled_from([*ALL_KINDS, "fec,cols:1000,rows:1000", "fec,cols:1000,rows:-2"]),
     packets=st.lists(

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import av
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from flux.base.errors import WireError
@@ -146,7 +146,6 @@ def test_short_tags_are_noted() -> None:
 
 
 @given(st.binary(max_size=300))
-@settings(max_examples=300)
 def test_any_bytes_are_read_or_refused(data: bytes) -> None:
     for start in (b"", HEADER):
         try:
@@ -156,13 +155,11 @@ def test_any_bytes_are_read_or_refused(data: bytes) -> None:
 
 
 @given(kind=st.sampled_from([8, 9]), body=st.binary(max_size=80))
-@settings(max_examples=300)
 def test_any_tag_is_read_or_noted(kind: int, body: bytes) -> None:
     read(HEADER + tag(kind, body))
 
 
 @given(codec=st.sampled_from(["h264", "h265", "aac", "opus", "x"]), record=st.binary(max_size=80))
-@settings(max_examples=300)
 def test_any_sequence_header_is_read_or_refused(codec: str, record: bytes) -> None:
     try:
         parameters_of(codec, record)
