@@ -128,11 +128,6 @@ class Membership:
             except OSError:
                 continue  # the interface is gone, and the membership with it
 
-    def renew(self) -> None:
-        """Leave and join, so that routers and switches that forgot hear of us again."""
-        self.leave()
-        self.join()
-
     @property
     def _level(self) -> int:
         is_v6 = self._sock.family == socket.AF_INET6

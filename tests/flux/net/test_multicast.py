@@ -61,7 +61,7 @@ def test_a_group_is_joined_shared_and_left(port: int, sender: socket.socket) -> 
         sender.sendto(b"two", (GROUP, port))
         assert hears(second) == b"two"
         assert hears(first, 0.0) is None
-        membership.renew()
+        membership.join()
         sender.sendto(b"three", (GROUP, port))
         assert hears(first) == b"three"
 
