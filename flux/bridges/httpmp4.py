@@ -3,6 +3,7 @@
 from flux.bridges.http.feeds import FeedBridgeOptions, FeedOutputKind, HttpFeedBridge
 from flux.core.admission import Admission
 from media.fmp4.format import Fmp4Format, carries_track
+from media.fmp4.near_zero import NearZero
 from media.router import Router
 from media.stream import Emit
 
@@ -14,6 +15,7 @@ HTTP_MP4 = FeedOutputKind(
     carries=carries_track,
     make=Fmp4Format,
     websocket="ws-fmp4",
+    dress=NearZero,
 )
 
 

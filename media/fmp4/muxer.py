@@ -38,11 +38,16 @@ _FRAGMENT_FLAGS = 0x02_0000 | 0x20  # default-base-is-moof, default sample flags
 _DATA_OFFSET, _DURATION, _SIZE_GIVEN, _FLAGS, _CTS = 0x1, 0x100, 0x200, 0x400, 0x800
 _IDENTITY = (0x1_0000, 0, 0, 0, 0x1_0000, 0, 0, 0, 0x4000_0000)
 _LENGTH = Struct(">I")
-_BOX = Struct(">I4s")
+BOX = Struct(">I4s")
 _VIDEO_SAMPLE = Struct(">IIIi")
 _AUDIO_SAMPLE = Struct(">II")
 _TFHD = Struct(">II")
 _TFDT = Struct(">Q")
+FULL_BOX_BYTES = BOX.size + 4
+# Where the number of the track and the decode time of the first run stand, from a `moof` on: behind
+# its head, `mfhd` and the head of `traf`.
+NUMBER_AT = BOX.size + FULL_BOX_BYTES + 4 + BOX.size + FULL_BOX_BYTES
+TIME_AT = NUMBER_AT + _TFHD.size + FULL_BOX_BYTES
 _TRUN = Struct(">Ii")
 _MVHD = Struct(">IIIIIH10x9I24xI")
 _TKHD = Struct(">IIIII8xhhHH9III")
@@ -197,9 +202,9 @@ class FragmentMuxer:
         assert taken is not None
         self._sequence += 1
         run = (lane, *taken)
-        size = len(_moof(self._sequence, (run,), (0,))) + _BOX.size
+        size = len(_moof(self._sequence, (run,), (0,))) + BOX.size
         data = taken[2]
-        head = _moof(self._sequence, (run,), (size,)), _BOX.pack(8 + sum(map(len, data)), b"mdat")
+        head = _moof(self._sequence, (run,), (size,)), BOX.pack(8 + sum(map(len, data)), b"mdat")
         return b"".join((*head, *data))
 
     def _fragment(
@@ -228,11 +233,11 @@ class FragmentMuxer:
         sizes = [sum(map(len, data)) for _, _, _, data in runs]
         # The size of `moof` does not depend on the offsets in it.
         size = len(_moof(self._sequence, runs, [0] * len(runs)))
-        offsets, at = [], size + _BOX.size
+        offsets, at = [], size + BOX.size
         for each in sizes:
             offsets.append(at)
             at += each
-        pieces = [_moof(self._sequence, runs, offsets), _BOX.pack(8 + sum(sizes), b"mdat")]
+        pieces = [_moof(self._sequence, runs, offsets), BOX.pack(8 + sum(sizes), b"mdat")]
         for _, _, _, data in runs:
             pieces += data
         return b"".join(pieces)

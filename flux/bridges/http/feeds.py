@@ -19,7 +19,7 @@ from flux.core.admission import Admission, Verdict
 from flux.core.scheduler import LoopScheduler
 from media.events import ReaderClosed, ReaderJoined
 from media.feed import Feed
-from media.feed_reader import START_GOP, START_KEY, START_LIVE, FeedReader, Scheduler
+from media.feed_reader import START_GOP, START_KEY, START_LIVE, FeedReader, Scheduler, Variant
 from media.format import Format
 from media.frame import Frame
 from media.router import Lease, Router
@@ -50,6 +50,7 @@ class FeedOutputKind:
     websocket: str = ""  # protocol of its readers over WebSocket; empty: there are none
     is_welcome: Callable[[Track], bool] = lambda _: True  # else players prefer another codec
     only: Kind | None = None  # of tracks; that others are not carried goes without saying
+    dress: Callable[[Sequence[Track]], Variant] | None = None  # of one reader's body, if not as is
 
 
 class FeedForms(Protocol):
@@ -79,6 +80,7 @@ class FeedOutput:
         self._carries = kind.carries
         self._is_welcome = kind.is_welcome
         self._only = kind.only
+        self._dress = kind.dress
         tracks = self._choose(stream.tracks)
         if not tracks:
             raise PeerError("no-playable-track", 415, stream.name)
@@ -119,6 +121,10 @@ class FeedOutput:
         """End every reader."""
         self.feed.close(reason)
         self._leave()
+
+    def dress(self) -> Variant | None:
+        """What one reader's body differs in from what others get; None: in nothing."""
+        return self._dress(self.feed.tracks) if self._dress is not None else None
 
     def close_if_unused(self) -> None:
         """Give the feed up after its last reader."""
@@ -245,7 +251,7 @@ class HttpFeedReader:
 
     def stream_ready(self, stream: Stream) -> None:
         """The stream can be read: take the connection over and attach to the feed."""
-        connection, bridge, variant = self._connection, self._bridge, None
+        connection, bridge = self._connection, self._bridge
         try:
             output = bridge.output_of(stream, self._request)
         except PeerError as exc:
@@ -253,9 +259,10 @@ class HttpFeedReader:
             return
         send_buffer = bridge.options.send_buffer
         if self._handshake is not None:
-            variant = MEDIA_FRAMES
+            variant: Variant | None = MEDIA_FRAMES
             sink = connection.start_websocket(self._handshake, self._ended, send_buffer)
         else:
+            variant = output.dress()
             sink = connection.start_stream(bridge.stream_headers, self._ended, send_buffer)
         if sink is None:
             output.close_if_unused()
