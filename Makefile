@@ -12,7 +12,7 @@ ARGS ?=
 # Most tests wait for something: three at once keep two cores busy. What they give to programs is each
 # worker's own: ports (tests/support/ports.py), networks, folders. 0: one test after the other.
 WORKERS ?= 3
-INTEROP_WORKERS ?= 3
+INTEROP_WORKERS ?= 2
 
 # What is compiled once stays compiled, whatever the environment says: the tests start hundreds of
 # processes, and pytest rewrites each of their files first.

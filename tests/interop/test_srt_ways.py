@@ -82,6 +82,7 @@ def tapped(line: Line | None, tap: KeyTap) -> Line:
     return Line(loses=tap) if line is None else Line(line.delay, line.loss, loses=tap)
 
 
+@pytest.mark.alone  # a slot has its next key 33 packets after the last one of the key before
 async def test_keys_that_they_refresh() -> None:
     """kmrefreshrate of libsrt; the retransmissions have the key that was theirs."""
 
@@ -112,6 +113,7 @@ async def test_keys_that_they_refresh() -> None:
     await every(task(*values) for values in product((16, 32), (None, LINES[LOSSY])))
 
 
+@pytest.mark.alone
 async def test_keys_that_we_refresh(public_folder: Path) -> None:
     def task(program: str, key_bytes: int, line: Line | None) -> Callable[[], Awaitable[None]]:
         async def run() -> None:
