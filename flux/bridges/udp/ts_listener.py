@@ -162,9 +162,10 @@ class TsListener:
         if receiver is None:
             receiver = self._receiver = TsReceiver(self._name, self, self._origin, self._end)
         first = datagrams[0]
-        if first and first[0] >> 6 == RTP_VERSION:
-            if self._rtp is None:
-                self._rtp = TsInRtp(first[1] & 0x7F if len(first) > 1 else 0, receiver)
+        # quirk: ffmpeg cuts packets in two, so that a plain datagram may begin with any byte.
+        if self._rtp is None and is_rtp(first):
+            self._rtp = TsInRtp(first[1] & 0x7F, receiver)
+        if self._rtp is not None and first and first[0] >> 6 == RTP_VERSION:
             self._rtp.receive(datagrams, now)
         else:
             receiver.receive_datagrams(datagrams, now)
@@ -218,3 +219,15 @@ def is_media(data: bytes) -> bool:
     except WireError:
         return False
     return end - start >= TS_PACKET and data[start] == SYNC
+
+
+def is_rtp(data: bytes) -> bool:
+    """Whether a datagram is an RTP packet of nothing but transport packets; RFC 2250 section 2."""
+    if len(data) < TS_PACKET or data[0] >> 6 != RTP_VERSION:
+        return False
+    try:
+        start, end = payload_bounds(data)
+    except WireError:
+        return False
+    row = data[start:end:TS_PACKET]
+    return (end - start) % TS_PACKET == 0 and bool(row) and row == bytes((SYNC,)) * len(row)
