@@ -1,7 +1,8 @@
 """The open port of a transport stream: plain in datagrams, or in RTP; each batch tells which.
 
 The first byte of a transport packet is 0x47, that of an RTP packet has the version 2 in its first
-two bits: they cannot be taken for one another.
+two bits. A datagram that begins in the middle of a transport packet may have that, too, so an RTP
+packet has to hold whole transport packets to be known as one.
 """
 
 import asyncio
@@ -210,15 +211,7 @@ class TsListener:
 
 def is_media(data: bytes) -> bool:
     """Whether a datagram begins a transport packet, plainly or in RTP."""
-    if len(data) < TS_PACKET:
-        return False
-    if data[0] == SYNC:
-        return True
-    try:
-        start, end = payload_bounds(data)
-    except WireError:
-        return False
-    return end - start >= TS_PACKET and data[start] == SYNC
+    return len(data) >= TS_PACKET and (data[0] == SYNC or is_rtp(data))
 
 
 def is_rtp(data: bytes) -> bool:
