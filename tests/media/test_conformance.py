@@ -27,17 +27,7 @@ from tests.support.ten_minutes import (
     transport_stream,
 )
 
-CLIPS = [
-    clips.BUNNY,
-    clips.PYRAMID,
-    clips.HDR,
-    clips.VARIABLE,
-    clips.SOUND_FIRST,
-    clips.FLASH,
-    clips.H264_TS,
-    clips.H265_TS,
-]
-NAMES = [path.stem[-12:] for path in CLIPS]
+NAMES = [path.stem[-12:] for path in clips.JUDGED]
 LIVE = TsLimits(tables_within=0.1, tables_at_keys=True)
 TEN_MINUTES = 600.0
 QUICK = 30.0  # what the others get where all is to be quick
@@ -112,7 +102,7 @@ JUDGES = [
 ]
 
 
-@pytest.mark.parametrize("path", CLIPS, ids=NAMES)
+@pytest.mark.parametrize("path", clips.JUDGED, ids=NAMES)
 def test_all_outputs_of_a_clip(path: Path) -> None:
     source = playing(path)
     judge_ts(source, QUICK)
@@ -134,7 +124,7 @@ def test_ten_minutes_of_an_output(judge: object) -> None:
 @pytest.mark.long
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("judge", JUDGES)
-@pytest.mark.parametrize("path", CLIPS, ids=NAMES)
+@pytest.mark.parametrize("path", clips.JUDGED, ids=NAMES)
 def test_ten_minutes_of_each_output_of_each_clip(path: Path, judge: object) -> None:
     assert callable(judge)
     # Low latency is judged with the thinned clip: what is large is not what is judged there.

@@ -26,6 +26,8 @@ SOUND_FIRST = FOLDER / "sample_fragmented.mp4"  # H.264 + AAC that begins before
 FLASH = FOLDER / "sample.flv"  # H.264 + AAC that begins after it
 H264_TS = FOLDER / "sample_h264.ts"  # B-frames
 H265_TS = FOLDER / "sample_h265.ts"  # B-frames
+# Those that every output is judged by.
+JUDGED = (BUNNY, PYRAMID, HDR, VARIABLE, SOUND_FIRST, FLASH, H264_TS, H265_TS)
 EPOCH = 1_700_000_000  # Unix seconds of a clip's time 0
 
 

@@ -12,16 +12,6 @@ from tests.support.torture.run import got_of
 from tests.support.torture.scenarios import truth_of
 from tests.support.torture.stage import Stage
 
-CLIPS = (
-    clips.BUNNY,
-    clips.PYRAMID,
-    clips.HDR,
-    clips.VARIABLE,
-    clips.SOUND_FIRST,
-    clips.FLASH,
-    clips.H264_TS,
-    clips.H265_TS,
-)
 # Where the key frame is lost with which a segment would have begun, the next one has none, although
 # all were called independent when nobody could know: what came whole is not thrown away.
 BROKEN_PROMISE = frozenset({"segment-key"})
@@ -73,7 +63,7 @@ def test_playlists_say_what_is_left(path: Path, seed: int) -> None:
 @pytest.mark.long
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("first", SEEDS[::BLOCK])
-@pytest.mark.parametrize("path", CLIPS, ids=[path.stem[-12:] for path in CLIPS])
+@pytest.mark.parametrize("path", clips.JUDGED, ids=[path.stem[-12:] for path in clips.JUDGED])
 def test_playlists_say_what_is_left_of_anything(path: Path, first: int) -> None:
     told = [
         problem
