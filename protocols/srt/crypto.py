@@ -13,9 +13,9 @@ A KMREQ is repeated after 1.5 round trips, ten times at most; then the announcem
 after A more packets. The switch waits for the answer because packets that nobody can open are
 lost; but no key seals more than half of the sequence numbers.
 
-In the other direction a KMREQ brings the peer's keys and is answered with the same bytes, or with
-one word that says why not. Salt and key-encrypting key usually stay; where the salt is new, a
-`KeyNeeded` is asked first. A message that cannot be opened changes nothing.
+In the other direction a KMREQ brings the peer's keys (see `receive_keys`) and is answered with the
+same bytes, or with one word that says why not. Salt and key-encrypting key usually stay; where the
+salt is new, a `KeyNeeded` is asked first. A message that cannot be opened changes nothing.
 """
 
 from collections import deque
@@ -36,6 +36,7 @@ from protocols.srt.keys import (
 )
 from protocols.srt.options import SecurityOptions
 from protocols.srt.packet import KEY_CLEAR, KEY_EVEN, KEY_ODD, ControlPacket
+from protocols.srt.receive_keys import ReceiveKeys
 from protocols.srt.result import Secrets
 
 MAX_ATTEMPTS = 10
@@ -159,43 +160,6 @@ class SendKeys:
         return NEVER if pending is None or pending.is_confirmed else pending.repeat_at
 
 
-class ReceiveKeys:
-    """The peer's direction: whatever keys it told us."""
-
-    __slots__ = ("_ciphers", "ring")
-
-    def __init__(self, ring: KeyRing | None) -> None:
-        self.ring = ring
-        self._ciphers: list[PacketCipher | None] = [None, None, None, None]
-        if ring is not None:
-            self.take(ring)
-
-    def take(self, ring: KeyRing) -> None:
-        """New keys; one that the message did not bring stays if the salt is the same."""
-        old = self.ring
-        is_same_salt = old is not None and (old.salt, old.cipher) == (ring.salt, ring.cipher)
-        keys = {KEY_EVEN: ring.even, KEY_ODD: ring.odd}
-        known = {KEY_EVEN: b"", KEY_ODD: b""}
-        if is_same_salt and old is not None:
-            known = {KEY_EVEN: old.even, KEY_ODD: old.odd}
-        for flag, key in keys.items():
-            kept = self._ciphers[flag] if is_same_salt and (not key or key == known[flag]) else None
-            if kept is None and key:
-                kept = make_cipher(ring.cipher, key, ring.salt)
-            self._ciphers[flag] = kept
-        self.ring = KeyRing(
-            ring.cipher,
-            ring.salt,
-            ring.kek,
-            ring.even or known[KEY_EVEN],
-            ring.odd or known[KEY_ODD],
-        )
-
-    def cipher(self, flag: int) -> PacketCipher | None:
-        """The cipher of a packet's key flag (0..3); None: not known."""
-        return self._ciphers[flag]
-
-
 class Crypto:
     """Both directions of one connection.
 
@@ -258,9 +222,10 @@ class Crypto:
         if self._send is not None:
             self._send.count(packets)
 
-    def receiving(self, flag: int) -> PacketCipher | None:
-        """The cipher that opens packets with this key flag (1 even, 2 odd); None: not known."""
-        return self._receive.cipher(flag)
+    @property
+    def receiving(self) -> ReceiveKeys:
+        """The keys that open what the peer sends."""
+        return self._receive
 
     # Key material during the connection.
 

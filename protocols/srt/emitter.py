@@ -58,7 +58,7 @@ class Emitter:
                 bodies: Sequence[bytes] = payloads
                 if cipher is not None:
                     bodies = cipher.seal_batch(sequence, (), payloads)
-                    self._keys.count_sent(count)
+                    self._count_sealed(batch, count)
                 tail = TAIL.pack(batch.stamp, self._destination)
                 builder.add_even(sequence << 32 | word, tail, bodies)
                 return
@@ -85,7 +85,7 @@ class Emitter:
         bodies: Sequence[bytes] = payloads
         if batch.cipher is not None:
             bodies = batch.cipher.seal_batch(sequence, headers, payloads)
-            self._keys.count_sent(count)
+            self._count_sealed(batch, count)
         if self._filter is not None:
             self._emit_filtered(self._filter, batch, sequences, headers, bodies, builder)
         elif payloads.is_even:
@@ -93,6 +93,12 @@ class Emitter:
         else:
             for header, body in zip(headers, bodies, strict=True):
                 builder.add(header + body)
+
+    def _count_sealed(self, batch: SendBatch, count: int) -> None:
+        """The key is refreshed after so many packets. A long batch ends with the key that it began
+        with; what is left of it does not count as the next key's, which is not in use yet."""
+        if batch.cipher is self._keys.sending()[1]:
+            self._keys.count_sent(count)
 
     def _emit_filtered(
         self,

@@ -14,12 +14,12 @@ of:
 | behind, not missed | a duplicate | counted |
 
 Nothing depends on what a packet claims but its number, and that is checked before all else. A
-packet that its key does not open, where the cipher can tell, is as one that never came.
+packet that its key does not open, where the cipher can tell, is as one that never came, and so is
+one whose key the peer has not told yet.
 """
 
 from collections.abc import Callable, Sequence
 
-from protocols.srt.cipher import PacketCipher
 from protocols.srt.congestion.bucket import TokenBucket
 from protocols.srt.control import Range, serialize_losses
 from protocols.srt.filter import Arq
@@ -36,6 +36,7 @@ from protocols.srt.packet import (
     unpack_header,
 )
 from protocols.srt.receive_count import ReceiveCount
+from protocols.srt.receive_keys import ReceiveKeys
 from protocols.srt.reorder import ReorderTolerance
 from protocols.srt.rtt import RttEstimator
 from protocols.srt.tsbpd import MAX_AHEAD, MICROSECOND
@@ -68,7 +69,7 @@ class Receiver:
         socket_id: int,
         inbox: Inbox,
         rtt: RttEstimator,
-        ciphers: Callable[[int], PacketCipher | None],
+        keys: ReceiveKeys,
         *,
         arq: Arq = Arq.ALWAYS,
         capacity: int = 8192,
@@ -76,10 +77,7 @@ class Receiver:
         repair: RepairOptions | None = None,
         now: float = 0.0,
     ) -> None:
-        """`ciphers`: by key flag 1..3, None where it is unknown.
-
-        `on_arrival` is told of each missing packet that comes after all.
-        """
+        """`on_arrival` is told of each missing packet that comes after all."""
         options = repair or RepairOptions()
         clock = inbox.clock
         self.next = first_sequence
@@ -94,7 +92,7 @@ class Receiver:
         self._inbox = inbox
         self._clock = clock
         self._rtt = rtt
-        self._ciphers = ciphers
+        self._keys = keys
         self._arq = arq
         self._capacity = capacity
         self._on_arrival = on_arrival
@@ -112,8 +110,8 @@ class Receiver:
         if clock is not None:
             low, start = clock.frame(now)
             latest = now + clock.latency + MAX_AHEAD
-        flags = self._flags_of(datagrams)
-        cipher = self._ciphers(flags >> KEY_SHIFT) if flags else None
+        keys = self._keys
+        flags, cipher = self._key_bits(), keys.cipher
         first = following = self.next
         wire = following & SEQUENCE_MASK
         run: list[Entry] = []
@@ -131,35 +129,30 @@ class Receiver:
                     payload = datagram[HEADER_BYTES:]
                 else:
                     payload = cipher.open(sequence, datagram)
-                    if payload is None:
-                        self._refuse_sealed(datagram)
-                        continue
-                run.append((play_at, payload, word))
-            else:
-                if run:
-                    self._append(first, run, now)
-                    run = []
-                self.next = following
-                self._receive_odd(datagram, play_at, now)
-                first = following = self.next
-                wire = following & SEQUENCE_MASK
-                continue
-            following += 1
-            wire = wire + 1 & SEQUENCE_MASK
+                if payload is not None:
+                    run.append((play_at, payload, word))
+                    following += 1
+                    wire = wire + 1 & SEQUENCE_MASK
+                    continue
+            if run:
+                self._append(first, run, now)
+                run = []
+            self.next = following
+            self._receive_odd(datagram, play_at, now)
+            first = following = self.next
+            wire = following & SEQUENCE_MASK
+            flags, cipher = self._key_bits(), keys.cipher
         if run:
             self._append(first, run, now)
             if clock is not None:
                 clock.sample(run[-1][0], now)
         self.next = following
 
-    def _flags_of(self, datagrams: Sequence[bytes]) -> int:
-        """The key flags that this batch will mostly have; -1: those of no good packet."""
-        if not datagrams:
-            return 0
-        key: int = unpack_header(datagrams[0])[1] & KEY_MASK
-        if (self._ciphers(key >> KEY_SHIFT) is None) if key else self.is_secured:
-            return -1
-        return key
+    def _key_bits(self) -> int:
+        """The key bits that the next packets will mostly have; -1: those of no good packet."""
+        keys = self._keys
+        word = keys.word
+        return -1 if (keys.cipher is None if word else self.is_secured) else word
 
     def _append(self, first: int, run: list[Entry], now: float) -> None:
         """Packets in a row go into the inbox."""
@@ -194,8 +187,11 @@ class Receiver:
         if self._clock is None and number >= self._inbox.expected + self._capacity:
             self.count.refuse("beyond-window")
             return
-        is_open, payload = self._open(sequence, word, datagram)
+        is_open, payload = self._open(number, word, datagram)
         if not is_open:
+            if offset <= MAX_STEP and word & KEY_MASK and self._keys.is_in_doubt:
+                self._note_hole(number + 1, play_at, now)  # ask for all before it, and for it
+                self.next = number + 1
             return
         if offset > MAX_STEP and not self._is_witnessed(number, datagram, play_at, now):
             return
@@ -204,6 +200,10 @@ class Receiver:
 
     def _take(self, number: int, entry: Entry, now: float) -> None:
         """A packet that is next, or beyond a hole."""
+        key, keys = entry[2] & KEY_MASK, self._keys
+        is_elsewhere = key != keys.word or number - self.next >= keys.hidden
+        if is_elsewhere and entry[1] is not None:
+            keys.advance(key >> KEY_SHIFT, self.next, number, self._inbox.expected)
         if number > self.next:
             self._note_hole(number, entry[0], now)
         if entry[2] & RETRANSMITTED:
@@ -245,7 +245,7 @@ class Receiver:
         self._stray, self._stray_packet = -1, b""
         if stray < number:
             word = unpack_header(first)[1]
-            is_open, payload = self._open(stray & SEQUENCE_MASK, word, first)
+            is_open, payload = self._open(stray, word, first)
             if is_open:
                 self._take(stray, (play_at, payload, word), now)
         return True
@@ -271,9 +271,11 @@ class Receiver:
             else:
                 count.duplicates += 1
             return
-        is_open, payload = self._open(number & SEQUENCE_MASK, word, datagram)
+        is_open, payload = self._open(number, word, datagram)
         if not is_open:
             return
+        if word & KEY_MASK != self._keys.word:
+            self._keys.pin((word & KEY_MASK) >> KEY_SHIFT, number)
         self._append(number, [(play_at, payload, word)], now)
         if missing is None:
             return
@@ -287,7 +289,7 @@ class Receiver:
         if self._on_arrival is not None:
             self._on_arrival(missing, is_again, now)
 
-    def _open(self, sequence: int, word: int, datagram: bytes) -> tuple[bool, bytes | None]:
+    def _open(self, number: int, word: int, datagram: bytes) -> tuple[bool, bytes | None]:
         """Whether a packet is the peer's as far as can be told, and its payload if we can read."""
         key = (word & KEY_MASK) >> KEY_SHIFT
         if not key:
@@ -295,22 +297,29 @@ class Receiver:
                 self.count.refuse("clear-on-secured")
                 return UNREAD
             return True, datagram[HEADER_BYTES:]
-        cipher = self._ciphers(key)
+        keys = self._keys
+        missing = number - self.next
+        cipher = keys.find(key, number, missing)
         if cipher is None:
+            if keys.is_awaited(key, number, missing):
+                self._refuse_sealed("key-awaited", datagram)
+                return UNREAD
             # Asking again would bring the same: its place is taken, and nothing is played there.
             self.count.undecryptable += 1
             self.count.unreadable += 1
             self.count.undecryptable_bytes += len(datagram) - HEADER_BYTES
             return True, None
-        payload = cipher.open(sequence, datagram)
+        payload = cipher.open(number & SEQUENCE_MASK, datagram)
         if payload is None:
-            self._refuse_sealed(datagram)
+            payload = keys.open_otherwise(key, number, datagram, cipher)
+        if payload is None:
+            self._refuse_sealed("not-authentic", datagram)
             return UNREAD
         return True, payload
 
-    def _refuse_sealed(self, datagram: bytes) -> None:
-        """A packet is not what its key has sealed."""
-        self.count.refuse("not-authentic")
+    def _refuse_sealed(self, reason: str, datagram: bytes) -> None:
+        """A packet is not what its key has sealed, or there is no key yet."""
+        self.count.refuse(reason)
         self.count.packets += 1
         self.count.undecryptable += 1
         self.count.undecryptable_bytes += len(datagram) - HEADER_BYTES

@@ -101,6 +101,28 @@ def test_messages_both_ways(kind: str, link: Link, security: SecurityOptions) ->
     assert post.ours.end == ("done", -1) and post.theirs.end == ("srt-peer-closed", -1)
 
 
+@pytest.mark.parametrize("link", [CLEAN, LOSSY], ids=["clean", "5%"])
+def test_a_message_is_longer_than_a_key_lasts(link: Link) -> None:
+    """It ends with the key that it began with, and the keys after it still go in turn."""
+    security = SecurityOptions("flux-reference-key", refresh_packets=16, announce_packets=7)
+    post = Post(message_options(security=security), link)
+    keys: list[int] = []
+
+    def tap(datagram: bytes, now: float) -> bool:
+        del now
+        key = datagram[4] >> 3 & 3
+        if datagram[0] < 0x80 and not datagram[4] & 4 and keys[-1:] != [key]:
+            keys.append(key)
+        return True
+
+    post.there.tap = tap
+    sent = [content(150_000, seed) for seed in range(6)]
+    assert post.ours.channel.send(sent, post.net.now) == len(sent)
+    post.run(8.0)
+    assert post.theirs.payloads == sent
+    assert len(keys) >= 4, "each message has the next key, once the peer has it"
+
+
 def test_the_end_waits_for_the_last_message() -> None:
     post = Post(message_options(), LOSSY)
     last = content(200_000)

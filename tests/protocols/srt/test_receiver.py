@@ -12,10 +12,11 @@ from pytest import approx
 from protocols.srt.cipher import PacketCipher, make_cipher
 from protocols.srt.control import Range, parse_losses
 from protocols.srt.filter import Arq
-from protocols.srt.keys import CipherKind
+from protocols.srt.keys import CipherKind, KeyRing
 from protocols.srt.options import Options, RepairOptions
 from protocols.srt.packet import ControlType, DataPacket, pack_header
 from protocols.srt.playout import Playout
+from protocols.srt.receive_keys import ReceiveKeys
 from protocols.srt.receiver import MAX_STEP, Receiver
 from protocols.srt.rtt import RttEstimator
 from protocols.srt.tsbpd import PlayClock
@@ -36,7 +37,7 @@ class Bench:
     first: int = FIRST
     arq: Arq = Arq.ALWAYS
     repair: RepairOptions = field(default_factory=RepairOptions)
-    ciphers: dict[int, PacketCipher] = field(default_factory=dict)
+    ring: KeyRing | None = None
     capacity: int = 8192
     now: float = 0.0
     told: list[tuple[int, bool]] = field(default_factory=list)  # attempts, whether sent again
@@ -51,7 +52,7 @@ class Bench:
             ID,
             self.inbox,
             self.rtt,
-            self.ciphers.get,
+            ReceiveKeys(self.ring),
             arq=self.arq,
             capacity=self.capacity,
             on_arrival=lambda missing, is_again, now: self.told.append((missing.asked, is_again)),
@@ -271,8 +272,15 @@ def test_with_a_filter_only_what_it_cannot_mend_is_asked_for() -> None:
     assert never.receiver.get_timer() == NEVER
 
 
-def cipher(kind: CipherKind, key: int = 1) -> PacketCipher:
-    return make_cipher(kind, bytes([key]) * 16, bytes(range(14)) + b"\0\0")
+EVEN, ODD, SALT = bytes([1]) * 16, bytes([2]) * 16, bytes(range(14)) + b"\0\0"
+
+
+def cipher(kind: CipherKind, key: bytes = EVEN) -> PacketCipher:
+    return make_cipher(kind, key, SALT)
+
+
+def ring(kind: CipherKind, odd: bytes = b"") -> KeyRing:
+    return KeyRing(kind, SALT, bytes(16), EVEN, odd)
 
 
 def sealed(number: int, by: PacketCipher, key: int = 1) -> bytes:
@@ -283,15 +291,15 @@ def sealed(number: int, by: PacketCipher, key: int = 1) -> bytes:
 
 @pytest.mark.parametrize("kind", [CipherKind.CTR, CipherKind.GCM])
 def test_sealed_packets_are_opened(kind: CipherKind) -> None:
-    even, odd = cipher(kind), cipher(kind, 2)
-    bench = Bench(ciphers={1: cipher(kind), 2: cipher(kind, 2)})
+    even, odd = cipher(kind), cipher(kind, ODD)
+    bench = Bench(ring=ring(kind, ODD))
     packets = [sealed(each, even) for each in range(3)] + [sealed(each, odd, 2) for each in (3, 4)]
     bench.receiver.receive(packets, 0.0)
     assert bench.played(9.0) == [0, 1, 2, 3, 4]
 
 
 def test_a_packet_that_was_tampered_with_is_as_one_that_never_came() -> None:
-    bench = Bench(ciphers={1: cipher(CipherKind.GCM)})
+    bench = Bench(ring=ring(CipherKind.GCM))
     good = [sealed(each, cipher(CipherKind.GCM)) for each in range(4)]
     bad = good[1][:-1] + bytes([good[1][-1] ^ 1])
     bench.receiver.receive([good[0], bad, good[2], good[3]], 0.0)
@@ -312,7 +320,7 @@ def test_what_no_key_opens_takes_its_place_and_is_not_played() -> None:
 
 
 def test_clear_packets_on_a_secured_connection_are_refused() -> None:
-    bench = Bench(ciphers={1: cipher(CipherKind.CTR)})
+    bench = Bench(ring=ring(CipherKind.CTR))
     bench.receiver.is_secured = True
     bench.receiver.receive([bench.packet(0), sealed(0, cipher(CipherKind.CTR))], 0.0)
     assert bench.reasons == {"clear-on-secured": 1}

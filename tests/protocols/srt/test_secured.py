@@ -14,6 +14,8 @@ ONE, TWO = ("198.18.0.1", 4001), ("198.18.0.2", 4002)
 SECRET = "flux-reference-key"
 PACKETS = 1500
 PERIOD = 200  # packets with one key
+TURN = 0.005  # seconds between two turns of an endpoint
+BURST = 5  # packets that are sent at once
 
 
 def secured(cipher: CipherMode, refresh: int = 1 << 24) -> Options:
@@ -56,7 +58,8 @@ class Line:
 
     def __init__(self, link: Link, options: Options, seed: int = 1) -> None:
         self.net = net = SimNet(seed)
-        self.one, self.two = VirtualEndpoint(net, ONE, seed=seed), VirtualEndpoint(net, TWO)
+        self.one = VirtualEndpoint(net, ONE, seed=seed, coalesce=TURN)
+        self.two = VirtualEndpoint(net, TWO, coalesce=TURN)
         self.ours, self.theirs = Tape(), Tape()
         self.there, self.here = net.connect(ONE, TWO, Link(delay=link.delay))
         self.two.listen(lambda call: call.accept(options, self.theirs))
@@ -83,7 +86,7 @@ def test_keys_change_both_ways_under_loss(cipher: CipherMode, seed: int) -> None
     line = Line(link, secured(cipher, PERIOD), seed)
     watches = Watch(line.there), Watch(line.here)
     for tape in (line.ours, line.theirs):
-        Talker(line.net, tape.channel, rate=700.0).start(PACKETS)
+        Talker(line.net, tape.channel, rate=700.0).start(PACKETS, BURST)
     line.net.run(PACKETS / 700 + 3.0)
     for tape, watch in zip((line.theirs, line.ours), watches, strict=True):
         # Every packet could be read, whatever key it had, and all that repair brings has come.
@@ -97,12 +100,41 @@ def test_keys_change_both_ways_under_loss(cipher: CipherMode, seed: int) -> None
         assert watch.requests >= len(watch.stretches) - 1
 
 
+TINY = {
+    "64": (64, Link(delay=0.02, loss=0.15, reorder=0.05, duplicate=0.02)),
+    "64 in bursts": (64, Link(delay=0.02, loss=0.1, burst=20)),
+    "32": (32, Link(delay=0.02, loss=0.1, reorder=0.05)),
+    "3 in any order": (3, Link(delay=0.001, loss=0.1, jitter=0.02, jitter_reorders=True)),
+}
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize(("refresh", "link"), TINY.values(), ids=TINY.keys())
+@pytest.mark.parametrize("cipher", [CipherMode.CTR, CipherMode.GCM])
+def test_what_comes_late_has_the_key_it_had(
+    cipher: CipherMode, refresh: int, link: Link, seed: int
+) -> None:
+    """Keys change faster than the line is mended: what is sent again wants the key before."""
+    security = SecurityOptions(
+        SECRET, 16, cipher, refresh_packets=refresh, announce_packets=(refresh - 1) // 2
+    )
+    options = Options(receive_latency_ms=400, peer_latency_ms=400, security=security)
+    line = Line(link, options, seed)
+    watch = Watch(line.there)
+    Talker(line.net, line.ours.channel, rate=1000.0).start(PACKETS // 2)
+    line.net.run(PACKETS / 2000 + 1.5)
+    assert len(watch.stretches) >= 6
+    assert {each[4:] for each in line.theirs.payloads} == {b"G" * 396}
+    assert line.theirs.numbers == sorted(set(line.theirs.numbers))
+    assert len(line.theirs.numbers) >= 0.96 * PACKETS / 2
+
+
 @pytest.mark.parametrize("cipher", [CipherMode.CTR, CipherMode.GCM])
 def test_without_refresh_the_key_stays(cipher: CipherMode) -> None:
     """Off: what the test before this one looks for is not there."""
     line = Line(Link(delay=0.02), secured(cipher, refresh=0))
     watch = Watch(line.there)
-    Talker(line.net, line.ours.channel).start(PACKETS)
+    Talker(line.net, line.ours.channel).start(PACKETS, BURST)
     line.net.run(PACKETS / 500 + 1.0)
     assert (len(watch.stretches), watch.requests) == (1, 0)
     assert line.theirs.numbers == list(range(PACKETS))
@@ -121,7 +153,7 @@ def test_a_refresh_whose_answers_are_lost(loss_of_answers: float) -> None:
 
     line.here.tap = tap
     watch = Watch(line.there)
-    Talker(line.net, line.ours.channel).start(PACKETS)
+    Talker(line.net, line.ours.channel).start(PACKETS, BURST)
     line.net.run(PACKETS / 500 + 2.0)
     assert line.theirs.numbers == list(range(PACKETS))
     assert line.values(line.theirs)["pktRcvUndecryptTotal"] == 0
@@ -151,7 +183,7 @@ def tampering(line: Line, share: float, at: int) -> list[bytes]:
 def test_gcm_lets_no_changed_packet_through(at: int) -> None:
     line = Line(Link(delay=0.02), secured(CipherMode.GCM))
     changed = tampering(line, 0.02, at)
-    Talker(line.net, line.ours.channel).start(PACKETS)
+    Talker(line.net, line.ours.channel).start(PACKETS, BURST)
     line.net.run(PACKETS / 500 + 2.0)
     assert len(changed) > 10
     # Each of them is as one that was lost: asked for again, and played in its place.
@@ -165,7 +197,7 @@ def test_ctr_cannot_tell() -> None:
     """GCM off: the same changes arrive as media."""
     line = Line(Link(delay=0.02), secured(CipherMode.CTR))
     changed = tampering(line, 0.02, 100)
-    Talker(line.net, line.ours.channel).start(PACKETS)
+    Talker(line.net, line.ours.channel).start(PACKETS, BURST)
     line.net.run(PACKETS / 500 + 2.0)
     broken = [each for each in line.theirs.payloads if each[4:] != b"G" * 396]
     assert len(broken) == len(changed) > 10
@@ -186,6 +218,28 @@ def test_clear_packets_on_a_secured_connection_are_a_strangers() -> None:
     line.net.run(2.0)
     assert line.theirs.numbers == list(range(200))
     assert line.reasons(line.theirs)["clear-on-secured"] > 10
+
+
+@pytest.mark.parametrize("refresh", [0, PERIOD])
+def test_a_forged_key_flag_costs_no_more_than_its_place(refresh: int) -> None:
+    """It looks as if the other key were in use; what comes behind it shows that it is not."""
+    line = Line(Link(delay=0.02), secured(CipherMode.CTR, refresh))
+    result = line.theirs.channel.result
+    assert result is not None
+    Talker(line.net, line.ours.channel).start(PACKETS)
+    for number in range(0, PACKETS, 25):
+        sequence = result.receive_sequence + number & 0x7FFFFFFF
+        for flag in (1, 2):
+            head = sequence.to_bytes(4, "big") + (3 << 30 | flag << KEY_SHIFT | 1).to_bytes(
+                4, "big"
+            )
+            forged = head + bytes(4) + result.socket_id.to_bytes(4, "big") + b"forged payload"
+            line.two.inject(forged, source=ONE)
+        line.net.run(0.05)
+    line.net.run(2.0)
+    good = [each for each in line.theirs.payloads if each[4:] == b"G" * 396]
+    assert len(good) >= PACKETS - 2 * PACKETS // 25
+    assert len(line.theirs.payloads) == PACKETS
 
 
 def test_what_nobody_can_read_is_counted_and_given_its_place() -> None:
