@@ -43,6 +43,10 @@ class Scheduler(Protocol):
         """Run after `delay` seconds."""
         ...
 
+    def call_along(self, delay: float, slack: float, callback: Callable[[], None]) -> None:
+        """Run after `delay` seconds, or up to `slack` before with somebody else who is due."""
+        ...
+
 
 class Sink(Protocol):
     """Where a reader's bytes go: a transport, as far as a feed sees it."""

@@ -1,9 +1,13 @@
 """What a stream gives its frames to, and who reads from that."""
 
+from collections.abc import Collection
 from typing import Protocol
 
 from media.frame import Frame
 from media.track import Track
+
+LEISURE = 0.030  # seconds: pictures come whole, so a turn for less than half of one is wasted
+UNSEEN = 0.090  # while nobody takes them
 
 
 class Output(Protocol):
@@ -27,6 +31,16 @@ class Output(Protocol):
     def size_bytes(self) -> int:
         """Bytes that this output keeps."""
         ...
+
+    @property
+    def leisure(self) -> float:
+        """Seconds that frames may lie unread before it, so that many are served in one turn."""
+        ...
+
+
+def leisure_of(outputs: Collection[Output]) -> float:
+    """Seconds that frames may lie in the socket of a source whose stream has these outputs."""
+    return min([output.leisure for output in outputs], default=UNSEEN)
 
 
 class Reader(Protocol):

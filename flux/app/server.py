@@ -69,6 +69,7 @@ from media.flv.forms import Form
 from media.router import Router
 
 TICK = 0.25  # seconds between the router's ticks
+TICK_SLACK = 0.1  # that one may come early, with somebody else who wakes the process
 
 LOG_LEVELS: dict[type, str] = {
     ReaderJoined: "debug",
@@ -133,7 +134,7 @@ class RouterPart:
         # First of all the next tick: if something below fails, time must go on for the rest.
         now = time.monotonic()
         turns = Turns.of(asyncio.get_running_loop())
-        self._timer = turns.call(now + TICK, TICK / 2, self._tick, now)
+        self._timer = turns.call(now + TICK, TICK_SLACK, self._tick, now)
         self._router.tick(now, time.time() - now)
         self._hls.tick(now)
         self._forwards.tick(now)

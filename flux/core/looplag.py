@@ -9,8 +9,10 @@ import gc
 from time import monotonic
 
 from flux.core.histogram import Histogram, HistogramSnapshot
+from flux.net.turns import Turn, Turns
 
-INTERVAL = 0.25  # seconds between samples; each wakes a process that may have nothing to do
+INTERVAL = 0.25  # seconds between samples
+SLACK = 0.4  # share of it that a sample may come early, with somebody else who wakes the process
 BOUNDS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)  # seconds
 
 # A media server makes many objects, and what ends here is freed at once: nothing refers back to its
@@ -29,17 +31,17 @@ class LoopLag:
         self._interval = interval
         self._histogram = Histogram(BOUNDS)
         self._worst = 0.0
-        self._timer: asyncio.TimerHandle | None = None
+        self._turn: Turn | None = None
 
     async def start(self) -> None:
         """Begin to sample."""
-        self._arm(asyncio.get_running_loop())
+        self._arm(Turns.of(asyncio.get_running_loop()))
 
     async def stop(self) -> None:
         """Sample no more."""
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        if self._turn is not None:
+            self._turn.cancel()
+            self._turn = None
 
     def snapshot(self) -> HistogramSnapshot:
         """All samples so far."""
@@ -50,16 +52,16 @@ class LoopLag:
         worst, self._worst = self._worst, 0.0
         return worst
 
-    def _arm(self, loop: asyncio.AbstractEventLoop) -> None:
-        # Own clock: uvloop's loop.time() moves in steps of 1 ms.
-        due = monotonic() + self._interval
-        self._timer = loop.call_later(self._interval, self._sample, loop, due)
+    def _arm(self, turns: Turns) -> None:
+        now = monotonic()
+        due, slack = now + self._interval, self._interval * SLACK
+        self._turn = turns.call(due, slack, lambda: self._sample(turns, due), now)
 
-    def _sample(self, loop: asyncio.AbstractEventLoop, due: float) -> None:
-        lag = max(0.0, monotonic() - due)
+    def _sample(self, turns: Turns, due: float) -> None:
+        lag = max(turns.late, monotonic() - due)
         self._histogram.observe(lag)
         self._worst = max(self._worst, lag)
-        self._arm(loop)
+        self._arm(turns)
 
 
 def settle_garbage_collector() -> None:

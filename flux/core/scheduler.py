@@ -4,6 +4,8 @@ import asyncio
 import time
 from collections.abc import Callable
 
+from flux.net.turns import Turns
+
 
 class LoopScheduler:
     """Satisfies `media.feed_reader.Scheduler`."""
@@ -21,3 +23,8 @@ class LoopScheduler:
     def call_later(self, delay: float, callback: Callable[[], None]) -> None:
         """Run after `delay` seconds."""
         self._loop.call_later(delay, callback)
+
+    def call_along(self, delay: float, slack: float, callback: Callable[[], None]) -> None:
+        """Run after `delay` seconds, or up to `slack` before with somebody else who is due."""
+        now = time.monotonic()
+        Turns.of(self._loop).call(now + delay, slack, callback, now)

@@ -31,14 +31,19 @@ class Turn:
 
 
 class Turns:
-    """The timers of one loop, all of them on one timer of the loop's."""
+    """The timers of one loop, all of them on one timer of the loop's.
+
+    Public: `late`, seconds by which the loop called later than it should have, the last time;
+    `is_serving`: whoever is due is being called.
+    """
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
         self._waiting: list[Turn] = []
         self._handle: asyncio.TimerHandle | None = None
         self._handle_at = 0.0
-        self._is_serving = False
+        self.is_serving = False
+        self.late = 0.0
 
     @classmethod
     def of(cls, loop: asyncio.AbstractEventLoop) -> "Turns":
@@ -52,9 +57,20 @@ class Turns:
         """Call at `at` in monotonic seconds, or up to `slack` seconds before with another one."""
         turn = Turn(at, slack, callback)
         self._waiting.append(turn)
-        if not self._is_serving and (self._handle is None or at < self._handle_at):
+        if not self.is_serving and (self._handle is None or at < self._handle_at):
             self._arm(at, now)
         return turn
+
+    def move(self, turn: Turn, at: float, slack: float, now: float) -> None:
+        """Call somebody who waits at another time."""
+        was_first = turn.at <= self._handle_at
+        turn.at, turn.slack = at, slack
+        if self.is_serving:
+            return
+        if at < self._handle_at:
+            self._arm(at, now)
+        elif was_first:  # else the process would wake for nothing
+            self._arm(min([each.at for each in self._waiting if each.callback is not None]), now)
 
     def _arm(self, at: float, now: float) -> None:
         if self._handle is not None:
@@ -65,6 +81,7 @@ class Turns:
     def _serve(self) -> None:
         self._handle = None
         now = time.monotonic()
+        self.late = max(now - self._handle_at, 0.0)
         waiting = [turn for turn in self._waiting if turn.callback is not None]
         if not waiting:
             self._waiting.clear()
@@ -75,10 +92,16 @@ class Turns:
             self._arm(first, now)
             return
         self._waiting = [turn for turn in waiting if turn.at - turn.slack > now]
-        self._is_serving = True
-        for turn in waiting:
+        due = [turn for turn in waiting if turn.at - turn.slack <= now]
+        self.is_serving = True
+        # What comes first may do what a later one would have been for.
+        due.sort(key=_time_of)
+        for turn in due:
             callback = turn.callback
-            if turn.at - turn.slack > now or callback is None:
+            if callback is None:
+                continue
+            if turn.at - turn.slack > now:  # it has been moved
+                self._waiting.append(turn)
                 continue
             turn.callback = None
             try:
@@ -87,9 +110,13 @@ class Turns:
                 self._loop.call_exception_handler(
                     {"message": "turn of a socket", "exception": error}
                 )
-        self._is_serving = False
+        self.is_serving = False
         if self._waiting:
             self._arm(min([turn.at for turn in self._waiting]), now)
+
+
+def _time_of(turn: Turn) -> float:
+    return turn.at
 
 
 _by_loop: "WeakKeyDictionary[asyncio.AbstractEventLoop, Turns]" = WeakKeyDictionary()
@@ -117,6 +144,12 @@ class Alarm:
         if turn is None or not 0 <= due - turn.at < WORTH_MOVING:
             self._schedule(now)
 
+    def hasten(self, now: float) -> None:
+        """The process is awake: call in a moment, if that is within the slack."""
+        turn = self._turn
+        if turn is not None and turn.at - turn.slack <= now and not self._turns.is_serving:
+            self.set(now, 0.0, now)
+
     def close(self) -> None:
         """Call never again, and let go of the owner, which holds this."""
         self.due = NEVER
@@ -126,9 +159,10 @@ class Alarm:
         self._on_due = _nobody
 
     def _schedule(self, now: float) -> None:
-        if self._turn is not None:
-            self._turn.cancel()
-        self._turn = self._turns.call(self.due, self._slack, self._fire, now)
+        if self._turn is None:
+            self._turn = self._turns.call(self.due, self._slack, self._fire, now)
+        else:
+            self._turns.move(self._turn, self.due, self._slack, now)
 
     def _fire(self) -> None:
         self._turn = None

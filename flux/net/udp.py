@@ -96,16 +96,19 @@ class SharedUdpSocket:
         """
         return [batch for heard in self.hear(now) for batch in batches_of(heard, spread)]
 
-    def hear(self, now: float) -> list[Heard]:
-        """The same by sender, with a time for each datagram."""
+    def hear(self, now: float, most_bytes: int = MAX_TURN_BYTES) -> list[Heard]:
+        """The same by sender, with a time for each datagram; about so many bytes at the most."""
         hearing = Hearing(now, self.homes)
         reader = reader_of_thread()
         if reader is None:
             _drain(
-                self._sock.recvmsg, hearing, ANCILLARY_BYTES if self.homes is None else HOMES_BYTES
+                self._sock.recvmsg,
+                hearing,
+                ANCILLARY_BYTES if self.homes is None else HOMES_BYTES,
+                most_bytes,
             )
         else:
-            descriptor, room = self._sock.fileno(), MAX_TURN_BYTES
+            descriptor, room = self._sock.fileno(), most_bytes
             while room > 0:
                 count, size = reader.receive(descriptor, hearing)
                 if count < SLOTS:
@@ -154,9 +157,9 @@ def _drain(
     recvmsg: Callable[[int, int], tuple[bytes, list[Any], int, Address]],
     hearing: Hearing,
     space: int,
+    room: int,
 ) -> None:
     """Where the system has no better way: one message a call."""
-    room = MAX_TURN_BYTES
     for _ in range(MAX_TURN_CALLS):
         try:
             data, ancillary, _, address = recvmsg(MAX_DATAGRAM_BYTES, space)

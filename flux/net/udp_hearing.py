@@ -102,10 +102,10 @@ class Hearing:
             elif self._homes is not None:
                 for address in set(addresses):
                     self._homes.note(address, kind, value)
+        if not segment:
+            self._take_whole(messages, addresses, seconds, nanoseconds)
+            return
         if len(addresses) == 1:
-            if not segment:
-                self._sender(addresses[0]).add(messages, seconds, nanoseconds)
-                return
             addresses = [addresses[0]] * len(messages)
         for address, message, second, nanosecond in zip(
             addresses, messages, seconds, nanoseconds, strict=True
@@ -113,6 +113,30 @@ class Hearing:
             pieces = _cut(message, segment)
             count = len(pieces)
             self._sender(address).add(pieces, [second] * count, [nanosecond] * count)
+
+    def _take_whole(
+        self,
+        messages: list[bytes],
+        addresses: Sequence[Address],
+        seconds: list[int],
+        nanoseconds: list[int],
+    ) -> None:
+        """Messages of one datagram each."""
+        if len(addresses) == 1:
+            self._sender(addresses[0]).add(messages, seconds, nanoseconds)
+            return
+        columns: dict[Address, list[int]] = {}
+        for index, address in enumerate(addresses):
+            if address in columns:
+                columns[address].append(index)
+            else:
+                columns[address] = [index]
+        for address, indices in columns.items():
+            self._sender(address).add(
+                [messages[index] for index in indices],
+                [seconds[index] for index in indices],
+                [nanoseconds[index] for index in indices],
+            )
 
     def _sender(self, address: Address) -> Heard:
         """What came from there."""

@@ -12,7 +12,7 @@ import asyncio
 import os
 import socket
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Self
@@ -21,7 +21,8 @@ from flux.base.errors import PeerError
 from flux.net.gate import Gate
 from flux.net.multicast import bind_receiver
 from flux.net.turns import Alarm
-from flux.net.udp import SharedUdpSocket
+from flux.net.udp import MAX_TURN_BYTES, SharedUdpSocket
+from flux.net.udp_hearing import Heard
 from flux.net.udp_send import RunSender
 from protocols.srt.arrivals import CONTROL, parted
 from protocols.srt.caller import Caller
@@ -31,7 +32,7 @@ from protocols.srt.group_link import GroupLink
 from protocols.srt.handshake import RandomBytes, draw_socket_id
 from protocols.srt.link import Link, LinkHandler
 from protocols.srt.options import GroupType, ListenerOptions, Options
-from protocols.srt.pace import CALM_REST, MEASURE_EVERY, Pace
+from protocols.srt.pace import CALM_REST, Pace
 from protocols.srt.packet import GROUP_ID_FLAG, Address, Run
 from protocols.srt.reception import IncomingCall, Reception
 from protocols.srt.rendezvous import Rendezvous
@@ -40,8 +41,11 @@ from protocols.srt.timers import Timers
 from protocols.srt.worker import KeyDeriver
 
 LITTLE = 2  # datagrams: more of them are a stream
-FULL_TURN = 384  # datagrams, as many as one turn reads: then the next one follows at once
-EARLIEST = 0.001  # of a timer: the loop counts milliseconds
+EARLY = 0.7  # share of a rest that may be cut off, if the process is awake anyway
+FULL_TURN = 384  # datagrams that one turn takes: then the next one follows at once
+MAX_LOADS = 4  # of `MAX_TURN_BYTES`, that are read at once where they are of many links
+LINKS_A_LOAD = 4
+FEW_LINKS = 8  # that are asked one by one
 ERRORS_EVERY = 0.1  # seconds between two looks for errors, in turns that bring nothing
 NEVER = float("inf")
 NOBODY = bytes(4)  # destination of a request
@@ -75,7 +79,6 @@ class Endpoint:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, self._options.send_buffer_bytes)
         size = self._options.receive_buffer_bytes
         self._sock = SharedUdpSocket(sock, size, hears_errors=True, keeps_homes=True)
-        self._room = max(self._sock.room, 1)
         self._sender = RunSender(sock, self._sock.homes)
         self.local: Address = sock.getsockname()
         self._random = random
@@ -87,8 +90,10 @@ class Endpoint:
         self._reception: Reception | None = None
         self._timers = Timers()
         self._alarm = Alarm(self._loop, self._turn)
-        self._turn_at = self._errors_at = 0.0
-        self._pace = Pace(time.monotonic())
+        self._turn_at = self._errors_at = self._sent_at = 0.0
+        self._pace = Pace(time.monotonic(), self._sock.room)
+        self._heard: deque[Heard] = deque()  # that has been read, and is for a later turn
+        self._has_more = False  # there is more than was read at once
         self._rests_until = 0.0  # 0: the socket is watched
         self._gate = Gate(self._loop, self._sock.fileno(), self._wake)
         self._is_open = True
@@ -182,6 +187,7 @@ class Endpoint:
         self._alarm.close()
         self._timers.clear()
         self._links.clear()
+        self._heard.clear()
         self._sock.close()
         if self._owns_deriver:
             self._deriver.close()
@@ -216,15 +222,20 @@ class Endpoint:
         """Send; what the system refuses counts as lost on the way."""
         if not self._is_open:
             return
-        send = self._sender.send_joined
+        send, now = self._sender.send_joined, time.monotonic()
         for address, segment, data in runs:
             send(data, segment, address)
-        if not self._rests_until and self._pace.rest >= CALM_REST and self._is_open:
+            if data[0] < CONTROL:
+                self._sent_at = now
+        if not self._is_open or self._pace.rest < CALM_REST:
+            return
+        if not self._rests_until:
             # What answers these is worth no waking of its own.
             self._gate.shut()
-            now = time.monotonic()
             self._rests_until = now + self._pace.send_rest
             self._arm(now)
+        elif self._rests_until < NEVER:  # nor is what answered those before
+            self._alarm.hasten(now)
 
     def derive(self, question: KeyNeeded, answer: Callable[[bytes, float], None]) -> None:
         """Compute a key in a thread."""
@@ -290,25 +301,37 @@ class Endpoint:
             for part in touched:
                 self._flush(part, now)
         finally:  # whatever happens, there is a next turn
-            if now >= self._pace.measured_at + MEASURE_EVERY:
+            if self._pace.is_measure_due(now):
                 self._pace.measure(self._links.values(), now)
+            is_awaiting = self._sent_at >= self._turn_at and self._is_awaiting()
             pause, self._turn_at = now - self._turn_at, now
-            self._pace.look(touched, data, brought / max(pause, EARLIEST) / self._room, now)
+            self._pace.fill(brought, now, is_behind=self._has_more or bool(self._heard))
+            self._pace.look(touched, data, now)
             if data:  # more are to come
                 is_stream = brought > LITTLE or pause < 2 * self._pace.rest
             else:  # acknowledgements: of what was sent in one go, they may be all
                 is_stream = brought > 0 and pause < self._pace.rest
-            self._rest_or_watch(brought, is_stream or (is_woken and not brought))
+                # Those that are still to come are worth no waking of their own.
+                is_stream |= is_awaiting and self._pace.send_rest > CALM_REST
+            rest = self._pace.rest if data else self._pace.send_rest
+            self._rest_or_watch(rest if is_stream or (is_woken and not brought) else 0.0)
 
-    def _rest_or_watch(self, brought: int, is_resting: bool) -> None:
+    def _is_awaiting(self) -> bool:
+        """Whether acknowledgements are still to come; of many links, some always are."""
+        if len(self._links) > FEW_LINKS:
+            return True
+        connections = [link.connection for link in self._links.values()]
+        return any(each.feedback.is_awaiting for each in connections if each is not None)
+
+    def _rest_or_watch(self, rest: float) -> None:
         if not self._is_open:
             return  # closed from within
         now = self._turn_at
-        if is_resting:
+        if rest or self._pace.is_behind:
             # Woken for nothing: the socket has an error, and some loops stop to watch it then
             # without a word. They have to be asked anew, in another turn.
             self._gate.shut()
-            self._rests_until = now if brought >= FULL_TURN else now + self._pace.rest
+            self._rests_until = now if self._pace.is_behind else now + rest
         else:
             self._rests_until = 0.0
             self._gate.open()
@@ -318,12 +341,10 @@ class Endpoint:
         """Feed what has come; how many datagrams that were, and how many of them data."""
         brought = data = 0
         has_calls = False
-        errors = self._sock.errors
-        heard = self._sock.hear(now)
-        is_looking = is_woken or now >= self._errors_at + ERRORS_EVERY
-        if (is_looking and not heard) or self._sock.errors != errors:
-            self._read_errors(now)
-        for sender in heard:
+        if not self._heard:
+            self._hear(now, is_woken)
+        while self._heard and brought < FULL_TURN:
+            sender = self._heard.popleft()
             address, whole = sender.address, 0
             for destination, part, arrived in parted(sender.datagrams, sender.at):
                 whole += len(part)
@@ -353,6 +374,16 @@ class Endpoint:
             self._pace.hear_call(now)
             self._flush(self._reception, now)
         return brought, data
+
+    def _hear(self, now: float, is_woken: bool) -> None:
+        """Read the socket: more of it where many links share a turn, as each costs by itself."""
+        errors = self._sock.errors
+        loads = min(1 + len(self._links) // LINKS_A_LOAD, MAX_LOADS)
+        self._heard += self._sock.hear(now, loads * MAX_TURN_BYTES)
+        self._has_more = sum([len(each.datagrams) for each in self._heard]) >= loads * FULL_TURN
+        is_looking = is_woken or now >= self._errors_at + ERRORS_EVERY
+        if (is_looking and not self._heard) or self._sock.errors != errors:
+            self._read_errors(now)
 
     def _read_errors(self, now: float) -> None:
         """Tell links whose peers are called unreachable; they judge what that is worth."""
@@ -394,7 +425,7 @@ class Endpoint:
         if self._rests_until:
             due = self._rests_until
             if self._pace.rest >= CALM_REST:
-                slack = (due - now) / 2
+                slack = (due - now) * EARLY
         else:
             due = max(self._timers.first(), self._turn_at + self._pace.rest)
         if due != NEVER:  # else nothing is waited for, or it is amid a turn

@@ -34,6 +34,12 @@ class Feedback:
         self._answers = Answers()
         self._reports_at = 0.0  # when `report` has something; 0: it is not known
 
+    @property
+    def is_awaiting(self) -> bool:
+        """Whether something that was sent is not acknowledged."""
+        sender = self._parts.sender
+        return sender.acknowledged < sender.buffer.unsent
+
     def stir(self) -> None:
         """Something came or went that `report` has to look at."""
         self._reports_at = 0.0

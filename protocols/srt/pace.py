@@ -11,7 +11,7 @@ so long that three attempts at least are left within the latency. Links whose pa
 acknowledgements do not bear it, nor do those with little to acknowledge, whose sender might wonder.
 """
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from protocols.srt.link import Link
 from protocols.srt.options import Control
@@ -22,9 +22,10 @@ REST = 0.005
 CALM_REST = 0.010
 CALM_AFTER = 3.0  # seconds without a loss
 LONG_AFTER = 10.0
-SEND_REST = 0.030  # if all links bear it: as long as sources rest, for one waking of both
+SEND_REST = 0.060  # if all links bear it: as long as sources rest, for one waking of both
 CALLED = 1.0  # seconds that a handshake may take
-MEASURE_EVERY = 2.0
+MEASURE_EVERY = 2.0  # seconds
+MEASURE_PROMPT_EVERY = 0.5  # while rests are short: within `CALLED`, what new links measure first
 LATENCY_SHARE = 0.75  # of the latency, that may be rested
 ATTEMPTS = 3  # that must be left
 MARGIN = 0.010  # seconds that an answer may take longer than the handshake did
@@ -33,11 +34,30 @@ LITTLE = 8  # data packets of a turn; fewer are acknowledged sooner
 
 
 class Pace:
-    """Public: `rest` in seconds; `measured_at`: when `measure` was called."""
+    """Public: `rest` in seconds; `is_behind`: there is more to take, without a rest;
+    `measured_at`: when `measure` was called."""
 
-    __slots__ = ("_called_at", "_longest", "_urgent", "_urgent_at", "measured_at", "rest")
+    __slots__ = (
+        "_brought",
+        "_called_at",
+        "_filled_at",
+        "_fills_for",
+        "_longest",
+        "_room",
+        "_urgent",
+        "_urgent_at",
+        "is_behind",
+        "measured_at",
+        "rest",
+    )
 
-    def __init__(self, now: float) -> None:
+    def __init__(self, now: float, room: int) -> None:
+        """`room`: datagrams that the socket's buffer holds."""
+        self._room = room
+        self._brought = 0  # since the last rest
+        self._filled_at = now  # when that ended
+        self._fills_for = 1.0  # seconds in which that came
+        self.is_behind = False
         self._urgent: set[Link] = set()  # where something is missing
         self._urgent_at = now  # when something was
         self._called_at = -CALLED
@@ -54,11 +74,18 @@ class Pace:
         """Somebody calls, and will answer our answer."""
         self._called_at = now
 
-    def look(self, touched: Iterable[Timed], data: int, full: float, now: float) -> None:
+    def fill(self, brought: int, now: float, *, is_behind: bool) -> None:
+        """A turn took so many datagrams; there are more if it `is_behind`."""
+        if not self.is_behind:  # it was after a rest
+            self._fills_for, self._filled_at = max(now - self._filled_at, SHORT_REST), now
+            self._brought = 0
+        self._brought += brought
+        self.is_behind = is_behind
+
+    def look(self, touched: Iterable[Timed], data: int, now: float) -> None:
         """Those who were heard or due in a turn, and those who missed something before.
 
-        `data`: packets that came in the turn. `full`: share of the socket's buffer that fills in a
-        second.
+        `data`: packets that came in the turn.
         """
         urgent = self._urgent
         if urgent:
@@ -75,7 +102,8 @@ class Pace:
         elif calm <= LONG_AFTER or 0 < data < LITTLE:
             self.rest = CALM_REST
         else:
-            self.rest = max(CALM_REST, min(self._longest, MOST_FULL / max(full, MOST_FULL)))
+            until_full = MOST_FULL * self._room * self._fills_for / max(self._brought, 1)
+            self.rest = max(CALM_REST, min(self._longest, until_full))
 
     @property
     def send_rest(self) -> float:
@@ -84,9 +112,18 @@ class Pace:
             return self.rest
         return max(self.rest, min(SEND_REST, self._longest))
 
-    def measure(self, links: Iterable[Link], now: float) -> None:
-        """See how long all these bear it; to be called every `MEASURE_EVERY`."""
+    def is_measure_due(self, now: float) -> bool:
+        """Whether `measure` is to be called."""
+        is_prompt = self.rest < CALM_REST
+        return now >= self.measured_at + (MEASURE_PROMPT_EVERY if is_prompt else MEASURE_EVERY)
+
+    def measure(self, links: Collection[Link], now: float) -> None:
+        """See how long all these bear it."""
         self.measured_at = now
+        if self.rest < CALM_REST:
+            for link in links:
+                if link.connection is not None:
+                    link.connection.round_trip.note_prompt()
         self._longest = max(CALM_REST, min(map(patience, links), default=CALM_REST))
 
 
@@ -101,8 +138,10 @@ def patience(link: Link) -> float:
         return 0.0
     latencies = result.receive_latency_ms, result.send_latency_ms  # 0: nothing goes that way
     latency = min(filter(None, latencies), default=0) / 1000
-    answer, first = connection.round_trip.overdue, result.rtt
-    if not connection.round_trip.is_own and first is not None:
-        answer = min(answer, first + MARGIN)  # what the peer tells has our own pauses in it
+    # What the peer tells has our own pauses in it.
+    trip, first = connection.round_trip, result.rtt
+    answer = trip.overdue if trip.prompt is None else min(trip.overdue, trip.prompt)
+    if not trip.is_own and first is not None:
+        answer = min(answer, first + MARGIN)
     spare = latency - ATTEMPTS * answer
     return min(spare, latency * LATENCY_SHARE, link.leisure)

@@ -16,11 +16,13 @@ class RttEstimator:
     """Smoothed round-trip time and variance, in seconds.
 
     Public: `rtt`, `variance`, `lowest` (of the last 10 to 20 s), `last` sample, `has_sample`,
-    `is_own`: some were measured here, not told by the peer.
+    `is_own`: some were measured here, not told by the peer; `prompt`: `overdue` when the two sides
+    last answered each other at once, None: not known.
     """
 
     __slots__ = (
-        *("_next_lowest", "_turn_at", "has_sample", "is_own", "last", "lowest", "rtt", "variance"),
+        *("_next_lowest", "_turn_at", "has_sample", "is_own", "last", "lowest", "prompt", "rtt"),
+        "variance",
     )
 
     def __init__(self, sample: float | None = None) -> None:
@@ -28,6 +30,7 @@ class RttEstimator:
         self.variance = INITIAL_VARIANCE
         self.last = INITIAL_RTT
         self.has_sample = self.is_own = False
+        self.prompt: float | None = None
         self.lowest = MAX_RTT
         self._next_lowest = MAX_RTT
         self._turn_at = -1.0
@@ -82,6 +85,11 @@ class RttEstimator:
         # The variance starts at half of the round trip, which tells nothing: so it has a bound.
         spread = min(2 * self.variance, max(self.rtt / 4, MIN_SPREAD))
         return self.rtt + max(spread, AGAIN_MARGIN)
+
+    def note_prompt(self) -> None:
+        """Our answers were given at once for a while: what was measured has no pauses in it."""
+        if self.has_sample:
+            self.prompt = self.overdue
 
     @property
     def timeout(self) -> float:

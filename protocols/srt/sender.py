@@ -288,23 +288,26 @@ class Sender:
         if buffer.is_empty:
             return
         self._age(now)
+        has_new = buffer.unsent < buffer.end
+        if has_new and self._latency:
+            self._send_new(now, builder)  # it shows what is missing, and no probe has to
         if now >= self._silence.get_timer(self.acknowledged, buffer.unsent):
             self._silence.act(self.acknowledged, buffer.unsent, now)
-        if buffer.unsent == buffer.end and self.repair.is_quiet(now):
-            return
+        if has_new or not self.repair.is_quiet(now):
+            self._send_again(now, builder)
+        if has_new and not self._latency:
+            self._send_new(now, builder)
+
+    def _adapt(self) -> None:
+        """Pace packets as the congestion control says."""
         control, pacer = self.control, self._pacer
         pacer.rate = control.rate
         pacer.depth = max(
             control.rate * self._burst[0], 1500.0 * min(self._burst[1], control.window)
         )
-        if self._latency:
-            self._send_new(now, builder)
-            self._send_again(now, builder)
-        else:
-            self._send_again(now, builder)
-            self._send_new(now, builder)
 
     def _send_new(self, now: float, builder: RunBuilder) -> None:
+        self._adapt()
         buffer = self.buffer
         room = self._window_room(now)
         while buffer.unsent < buffer.end and room > 0:
@@ -329,6 +332,7 @@ class Sender:
             self._silence.sent(now)
 
     def _send_again(self, now: float, builder: RunBuilder) -> None:
+        self._adapt()
         limit = self._pacer.available(now)
         if limit <= 0:
             return

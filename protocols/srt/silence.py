@@ -41,7 +41,8 @@ class Watch:
 
     def restart(self, now: float) -> None:
         """Something is acknowledged, or sent after a pause."""
-        self._since = now
+        # An acknowledgement may be read after what was sent later than it came.
+        self._since = max(self._since, now)
         self._times = 0
 
     def sent(self, now: float) -> None:

@@ -9,6 +9,7 @@ from media.codecs.g711 import G711Parameters
 from media.codecs.mp3 import Mp3Parameters
 from media.codecs.opus import OpusParameters
 from media.frame import NO_TIME, Frame
+from media.output import LEISURE
 from media.parameters import AudioParameters
 from media.recoding import AudioPolicy, Recoding, Recodings, recoded
 from media.stream import State, Stream, StreamOptions
@@ -100,6 +101,7 @@ class Watcher:
     """An output that carries AAC only, or these codecs."""
 
     size_bytes = 0
+    leisure = LEISURE
     tracks: tuple[Track, ...] = ()
 
     def __init__(self, stream: Stream, name: str = "watcher", *codecs: str) -> None:

@@ -16,6 +16,7 @@ from media.feed import Feed
 from media.feed_reader import FeedOptions, FeedReader
 from media.frame import Frame
 from media.gop import GopLimits
+from media.output import LEISURE
 from media.publisher import Publisher
 from media.router import Lease, Router
 from media.stream import State, Stream, StreamOptions
@@ -173,6 +174,10 @@ class Output:
         self._stream = stream
 
     @property
+    def leisure(self) -> float:
+        return LEISURE
+
+    @property
     def size_bytes(self) -> int:
         return self.feed.size_bytes
 
@@ -195,6 +200,7 @@ class Recorder:
 
     name = "recorder"
     size_bytes = 0
+    leisure = LEISURE
 
     def __init__(self, house: "House") -> None:
         self._house = house

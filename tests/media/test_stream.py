@@ -8,6 +8,7 @@ from media.codecs.g711 import G711Parameters
 from media.codecs.h264 import H264Parameters
 from media.events import KeyFramesMissing, OutputFailed, StreamStateChanged
 from media.frame import NO_TIME, Frame
+from media.output import LEISURE
 from media.publisher import Publisher
 from media.stream import State, Stream, StreamOptions
 from media.track import AAC, H264, PCMA, Kind, Track, TrackDescription
@@ -31,6 +32,7 @@ class Sink:
 
     name = "memory"
     size_bytes = 0
+    leisure = LEISURE
 
     def __init__(self) -> None:
         self.frames: list[Frame] = []

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from fractions import Fraction
 
 from media.frame import Frame
+from media.output import LEISURE
 from media.router import Lease, Router
 from media.stream import Stream
 from media.track import Kind, Track
@@ -17,6 +18,7 @@ class FrameLog:
 
     name = "frame-log"
     size_bytes = 0
+    leisure = LEISURE
 
     def __init__(self, router: Router, stream: str, now: Callable[[], float]) -> None:
         self.frames: list[Frame] = []

@@ -5,6 +5,7 @@ from struct import Struct
 from typing import TYPE_CHECKING
 
 from media.frame import Frame
+from media.output import LEISURE
 from media.track import Track
 from tests.support.h264_sets import PPS, SPS
 from tests.support.rtsp_app import Reply
@@ -33,6 +34,7 @@ class Watcher:
 
     name = "watcher"
     size_bytes = 0
+    leisure = LEISURE
 
     def __init__(self) -> None:
         self.frames: list[Frame] = []

@@ -7,6 +7,7 @@ from media.codecs.h264 import H264Parameters
 from media.frame import Frame
 from media.lease import Lease
 from media.onair import OnAir, OnAirOptions
+from media.output import LEISURE
 from media.publisher import Publisher
 from media.router import Router
 from media.slate import SlateLoop, SlateTrack, shape_of
@@ -56,6 +57,7 @@ class Log:
 
     name = "log"
     size_bytes = 0
+    leisure = LEISURE
 
     def __init__(self, house: "House") -> None:
         self._house = house

@@ -23,6 +23,10 @@ class VirtualScheduler:
     def call_later(self, delay: float, callback: Callable[[], None]) -> None:
         heapq.heappush(self._queue, (self._time + delay, next(self._numbers), callback))
 
+    def call_along(self, delay: float, slack: float, callback: Callable[[], None]) -> None:
+        del slack  # there is nobody else
+        self.call_later(delay, callback)
+
     def spend(self, seconds: float) -> None:
         """Work that takes so long is done in this turn."""
         self._time += seconds

@@ -27,6 +27,7 @@ from media.hls.options import HlsOptions
 from media.hls.playlist import Playlist
 from media.hls.segment import TIME_HZ
 from media.hls.segmenter import Segmenter
+from media.output import LEISURE
 from media.router import Lease, Router
 from media.stream import State, Stream
 from media.track import Kind, Track
@@ -65,6 +66,11 @@ class MemberOutput:
         self.stream = stream
         self.member = member
         self._on_closed = on_closed
+
+    @property
+    def leisure(self) -> float:
+        """See `Output`."""
+        return LEISURE
 
     @property
     def size_bytes(self) -> int:
@@ -137,6 +143,11 @@ class GroupOutput:
         return self.core.playlist(name) if name.endswith(".m3u8") else self.core.owner(name)
 
     # -- an output of the group's stream --------------------------------------------------------
+
+    @property
+    def leisure(self) -> float:
+        """See `Output`."""
+        return LEISURE
 
     @property
     def size_bytes(self) -> int:

@@ -9,6 +9,7 @@ from media.hls.options import HlsOptions
 from media.hls.playlist import Playlist
 from media.hls.segment import Segment
 from media.hls.segmenter import Segmenter
+from media.output import LEISURE
 from media.stream import Stream
 from media.track import Track
 
@@ -47,6 +48,11 @@ class HlsOutput:
         if not self.segmenter.tracks:
             raise PeerError("no-playable-track", 415, stream.name)
         self.segmenter.seed(stream.gop.frames(), now)
+
+    @property
+    def leisure(self) -> float:
+        """See `Output`."""
+        return LEISURE
 
     @property
     def size_bytes(self) -> int:

@@ -22,6 +22,7 @@ from media.feed import Feed
 from media.feed_reader import START_GOP, START_KEY, START_LIVE, FeedReader, Scheduler, Variant
 from media.format import Format
 from media.frame import Frame
+from media.output import LEISURE
 from media.router import Lease, Router
 from media.stream import Emit, Stream
 from media.track import Kind, Track
@@ -90,6 +91,11 @@ class FeedOutput:
         self.feed.keyless = stream.keyless
         self.feed.seed(stream.gop.frames())
         self.names: dict[FeedReader, str] = {}
+
+    @property
+    def leisure(self) -> float:
+        """See `Output`."""
+        return LEISURE
 
     @property
     def size_bytes(self) -> int:

@@ -12,6 +12,7 @@ from flux.bridges.http.connection import HttpConnection
 from flux.bridges.http.request import Request
 from flux.net.listener import listen_tcp
 from flux.net.tls import ServerTls
+from flux.net.turns import Turn, Turns
 
 BACKLOG = 4096
 SWEEP_INTERVAL = 1.0
@@ -49,7 +50,7 @@ class HttpServer:
         self._connections: set[HttpConnection] = set()
         self._by_address: Counter[str] = Counter()
         self._servers: list[asyncio.Server] = []
-        self._sweeper: asyncio.TimerHandle | None = None
+        self._sweeper: Turn | None = None
         self._stopping = False
         self._empty = asyncio.Event()
         self._empty.set()
@@ -136,7 +137,8 @@ class HttpServer:
 
     def _sweep(self) -> None:
         # First of all the next sweep: a fault in one must not be the last of all.
-        self._sweeper = asyncio.get_running_loop().call_later(SWEEP_INTERVAL, self._sweep)
+        at, turns = time.monotonic(), Turns.of(asyncio.get_running_loop())
+        self._sweeper = turns.call(at + SWEEP_INTERVAL, SWEEP_INTERVAL / 2, self._sweep, at)
         now = self.now()
         for connection in tuple(self._connections):
             connection.sweep(now)

@@ -29,6 +29,7 @@ from media.feed import Feed
 from media.feed_log import Chunk
 from media.feed_reader import START_GOP, START_KEY, FeedReader, Scheduler, Sink, Variant
 from media.frame import Frame
+from media.output import LEISURE
 from media.stream import Emit, Stream
 from media.track import Track
 
@@ -85,6 +86,11 @@ class RtpOutput:
         self.closed = False
 
     # -- for the stream ----------------------------------------------------------------------
+
+    @property
+    def leisure(self) -> float:
+        """See `Output`."""
+        return LEISURE
 
     @property
     def size_bytes(self) -> int:

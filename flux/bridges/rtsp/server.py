@@ -31,6 +31,7 @@ from flux.bridges.rtsp.ways import KEY_HEADER, MULTICAST, PROTOCOL, UDP
 from flux.core.admission import PUBLISH, READ, Admission
 from flux.core.scheduler import LoopScheduler
 from flux.net.tls import ServerTls
+from flux.net.turns import Turn, Turns
 from media.events import ReaderClosed, ReaderJoined
 from media.feed_reader import START_GOP, START_KEY, START_LIVE
 from media.router import Router
@@ -109,7 +110,7 @@ class RtspBridge:
         self._tls = tls
         self._numbers = count(1)
         self._players: dict[PlaySession, None] = {}
-        self._ticker: asyncio.TimerHandle | None = None
+        self._ticker: Turn | None = None
         self._scheduler = LoopScheduler()
         self._slices = Slices(self._scheduler)
         self._drops: Counter[str] = Counter()
@@ -385,7 +386,8 @@ class RtspBridge:
             self._emit(ReaderClosed(stream.name, PROTOCOL, session.id, reason, session.sent_bytes))
 
     def _tick(self) -> None:
-        self._ticker = asyncio.get_running_loop().call_later(REPORT_TICK, self._tick)
         now = time.monotonic()
+        turns = Turns.of(asyncio.get_running_loop())
+        self._ticker = turns.call(now + REPORT_TICK, REPORT_TICK / 2, self._tick, now)
         self._slices.add(*(partial(session.tell, now) for session in self._players))
         self._slices.add(*(partial(group.tell, now) for group in self._groups.all()))

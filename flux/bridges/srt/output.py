@@ -21,6 +21,7 @@ from flux.net.udp_send import Run
 from media.feed_reader import START_GOP, START_LIVE, Scheduler
 from media.frame import Frame
 from media.mpegts.format import TsFormat, carries_track
+from media.output import LEISURE
 from media.stream import Stream
 from media.track import Kind, Track
 from protocols.srt.payloads import Payloads
@@ -28,7 +29,8 @@ from protocols.srt.payloads import Payloads
 TABLES = b"\x47\x40\x00"  # a packet that a PAT begins in
 OUTPUT = "srt"  # key in `Stream.outputs`
 PACKET_BYTES = 7 * 188  # of a datagram: what libsrt takes by default
-WINDOW = 0.04  # seconds that sound may wait for a picture
+WINDOW = 0.045  # seconds that sound may wait for a picture
+WINDOW_SLACK = 0.015  # seconds that it may wait less, rather than wake the process by itself
 RUN_PACKETS = 48  # what one call of the system takes
 # To one reader, then a pause: receivers of SRT have twice the usual buffer, as they ask for more
 # than they get. Waking up for the next ones costs as much as sending them.
@@ -45,7 +47,10 @@ Closer = Callable[[str], None]  # hears the reason
 
 
 class SrtOutput:
-    """One for each stream, while it has SRT readers. Satisfies `media.stream.Output`."""
+    """One for each stream, while it has SRT readers. Satisfies `media.stream.Output`.
+
+    `leisure` is that of the least patient reader.
+    """
 
     name = OUTPUT
 
@@ -61,6 +66,8 @@ class SrtOutput:
         self._format = TsFormat(carried)
         self._fanout = DatagramFanout(scheduler, pace_packets=PACE_PACKETS, pace_pause=PACE_PAUSE)
         self._closers: dict[DatagramReader, Closer] = {}
+        self._leisures: dict[DatagramReader, float] = {}
+        self.leisure = LEISURE
         self._pending: list[bytes] = []
         self._pending_bytes = 0
         self._is_key = False  # the pending bytes begin with a key frame
@@ -102,7 +109,9 @@ class SrtOutput:
             self._flush()
         elif not self._is_flush_due:
             self._is_flush_due = True
-            self._scheduler.call_later(WINDOW, self._flush_late)
+            # By then the next turn of the source is over, which may bring the picture.
+            delay = max(WINDOW, self.leisure + WINDOW_SLACK)
+            self._scheduler.call_along(delay, WINDOW_SLACK, self._flush_late)
 
     def tracks_changed(self, tracks: tuple[Track, ...]) -> None:
         """The program has other tracks from now on: a new version of the PMT says so."""
@@ -127,8 +136,10 @@ class SrtOutput:
 
     # -- for readers -------------------------------------------------------------------------
 
-    def attach(self, target: DatagramTarget, start: str, on_closed: Closer) -> DatagramReader:
-        """Add a reader; `start` is gop, key or live."""
+    def attach(
+        self, target: DatagramTarget, start: str, on_closed: Closer, leisure: float = LEISURE
+    ) -> DatagramReader:
+        """Add a reader; `start` is gop, key or live; `leisure` as `Output` has it."""
         self._flush()
         reader = DatagramReader(target, WHOLE)
         first = self._start if start == START_GOP else []  # tables go before a key
@@ -138,6 +149,8 @@ class SrtOutput:
         runs = [part for run in first for part in parts_of(run, JOIN_PACKETS)]
         self._fanout.attach(reader, runs, waiting=is_waiting)
         self._closers[reader] = on_closed
+        self._leisures[reader] = leisure
+        self.leisure = min(self._leisures.values())
         return reader
 
     def skip(self, reader: DatagramReader) -> None:
@@ -149,6 +162,8 @@ class SrtOutput:
         if self._closers.pop(reader, None) is None:
             return
         self._fanout.detach(reader)
+        del self._leisures[reader]
+        self.leisure = min(self._leisures.values(), default=LEISURE)
         if not self._closers:
             self.close("no-readers")
 

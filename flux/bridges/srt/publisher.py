@@ -10,14 +10,14 @@ from flux.bridges.srt.sessions import SrtSessions
 from flux.net.resolve import host_of
 from flux.net.timer import DeadlineTimer
 from media.link import LinkFigures
+from media.output import leisure_of
 from media.publisher import Publisher
 from media.router import Router
 from media.track import TrackDescription
 from protocols.srt.events import DataReceived
 from protocols.srt.link import Channel, Link, LinkHandler
-from protocols.srt.options import LEISURE, Mode
+from protocols.srt.options import Mode
 
-UNSEEN = 0.090  # seconds that media may lie while nobody takes them
 PACKETS = 7  # transport packets of a datagram that is missing: as many as most have
 
 
@@ -80,7 +80,7 @@ class SrtPublisher(LinkHandler):
         else:
             receiver.receive_datagrams(event.payloads, now)
         if isinstance(link, Link) and self._publisher is not None:
-            link.leisure = LEISURE if self._publisher.stream.outputs else UNSEEN
+            link.leisure = leisure_of(self._publisher.stream.outputs.values())
         if not self._is_over:
             self._arm(now)
 

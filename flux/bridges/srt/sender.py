@@ -22,8 +22,9 @@ from flux.bridges.srt.output import PACKET_BYTES, SrtOutput, split, srt_output_o
 from flux.net.udp_send import Run
 from media.feed_reader import Scheduler
 from media.mpegts.packet import PACKET_BYTES as TS_PACKET_BYTES
+from media.output import LEISURE
 from media.stream import Stream
-from protocols.srt.link import Channel
+from protocols.srt.link import Channel, Link
 
 logger = structlog.get_logger()
 
@@ -33,6 +34,7 @@ STALLED = "reader-stalled"
 # the rate of the stream.
 JOIN_WINDOW = 64
 JOIN_SPEED = 2.0
+MAX_LEISURE = 0.060  # seconds that frames may lie before they are sent, and what answers them
 JOIN_RATE = 400.0  # datagrams per second, where the stream's is not known
 
 
@@ -94,7 +96,10 @@ class SrtSender:
         self._is_checking = False
         self._output: SrtOutput = srt_output_of(stream, scheduler)
         self._join_rate = self._output.packet_rate or JOIN_RATE
-        self._reader: DatagramReader = self._output.attach(self, start, owner.sender_ended)
+        leisure = self._leisure()
+        if isinstance(link, Link):
+            link.leisure = leisure
+        self._reader: DatagramReader = self._output.attach(self, start, owner.sender_ended, leisure)
         self._reader.gate = self._is_confirmed
 
     @property
@@ -143,6 +148,12 @@ class SrtSender:
         self._owner = NOBODY
 
     # -- inside ------------------------------------------------------------------------------
+
+    def _leisure(self) -> float:
+        """What the peer waits for packets that get lost covers what we let ours lie before."""
+        result = self._link.result
+        latency = 0.0 if result is None else result.send_latency_ms / 1000
+        return max(LEISURE, min(MAX_LEISURE, latency / 2))
 
     def _is_confirmed(self) -> bool:
         """Whether what it began with is confirmed so far that more may follow: with what is newer

@@ -22,12 +22,11 @@ from flux.bridges.udp.source import DatagramOptions
 from flux.bridges.udp.ts_in_rtp import TsInRtp
 from flux.net.timer import DeadlineTimer
 from flux.net.udp import STAMP_SPREAD, Address, PeerBatch
+from media.output import LEISURE, leisure_of
 from media.publisher import Publisher, Publishing
 from media.track import TrackDescription
 from protocols.rtp.packet import payload_bounds
 
-REST = 0.030  # seconds: pictures come whole, so a turn for less than half of one is wasted
-UNSEEN = 0.090  # while nobody takes them
 SYNC = 0x47
 TS_PACKET = 188
 RTP_VERSION = 2
@@ -80,7 +79,7 @@ class TsListener:
             interface=interface,
             buffer_bytes=self._options.receive_buffer_bytes,
             timeout=self._options.lookup_timeout,
-            rest=REST,
+            rest=LEISURE,
         )
         if self._port.is_clamped:
             self._log.warning("udp receive buffer clamped", advice="raise net.core.rmem_max")
@@ -141,7 +140,7 @@ class TsListener:
             # A transport stream has a clock of its own; that of RTP is found by arrival.
             self._port.spread = math.inf if self._rtp is None else STAMP_SPREAD
             if self._publisher is not None:
-                self._port.rest = REST if self._publisher.stream.outputs else UNSEEN
+                self._port.rest = leisure_of(self._publisher.stream.outputs.values())
         if not self.ended.done():
             self._arm(now)
 

@@ -19,6 +19,7 @@ from media.feed_reader import Scheduler
 from media.frame import Frame
 from media.mpegts.format import carries_track
 from media.mpegts.muxer import TsMuxer
+from media.output import LEISURE
 from media.stream import Stream
 from media.track import Kind, Track
 
@@ -55,6 +56,11 @@ class TsDatagramOutput:
             self._encode(frame)
 
     # -- for the stream ----------------------------------------------------------------------
+
+    @property
+    def leisure(self) -> float:
+        """See `Output`."""
+        return LEISURE
 
     @property
     def size_bytes(self) -> int:

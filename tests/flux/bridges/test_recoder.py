@@ -12,6 +12,7 @@ from flux.bridges.recoder import COMMAND, Recoders
 from flux.core.children import ChildEnded, ChildOptions, Children, ChildStarted
 from media.codecs.g711 import G711Parameters
 from media.frame import NO_TIME, Frame
+from media.output import LEISURE
 from media.stream import Stream, StreamOptions
 from media.track import AAC, PCMA, Kind, Track, TrackDescription
 
@@ -32,6 +33,7 @@ class Listener:
 
     name = "listener"
     size_bytes = 0
+    leisure = LEISURE
 
     def __init__(self, stream: Stream) -> None:
         self.units: list[Frame] = []

@@ -15,6 +15,7 @@ from flux.core.children import ChildEnded, ChildOptions, Children
 from media.codecs.aac import AacParameters
 from media.codecs.h264 import H264Parameters
 from media.frame import NO_TIME, Frame
+from media.output import LEISURE
 from media.publisher import Publisher
 from media.router import Router
 from media.stream import State, Stream, StreamOptions
@@ -296,6 +297,7 @@ class Collector:
 
     name = "test"
     size_bytes = 0
+    leisure = LEISURE
 
     def __init__(self, on_frame: Callable[[], None]) -> None:
         self.frames: list[Frame] = []

@@ -14,6 +14,7 @@ from flux.core.forward import (
 from flux.core.forwarding import Forwards
 from media.events import ReaderFailed, StreamStateChanged
 from media.frame import Frame
+from media.output import LEISURE
 from media.publisher import Publisher
 from media.router import Router
 from media.stream import State, Stream, StreamOptions
@@ -28,6 +29,7 @@ class FakeForward:
 
     name = "fake"
     size_bytes = 0
+    leisure = LEISURE
 
     def __init__(self, rig: "Rig", url: str, on_state: OnState) -> None:
         self._rig = rig

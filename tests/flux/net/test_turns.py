@@ -155,3 +155,60 @@ def test_an_alarm_is_moved(loop: Loop, monkeypatch: pytest.MonkeyPatch) -> None:
 async def test_a_loop_has_one() -> None:
     running = asyncio.get_running_loop()
     assert Turns.of(running) is Turns.of(running)
+
+
+def test_what_is_put_off_wakes_nobody(loop: Loop, monkeypatch: pytest.MonkeyPatch) -> None:
+    turns = Turns(loop)  # type: ignore[arg-type]  # as above
+    monkeypatch.setattr("flux.net.turns.Turns.of", lambda _: turns)
+    fired: list[float] = []
+    alarm = Alarm(loop, lambda: fired.append(loop.now))  # type: ignore[arg-type]  # as above
+    alarm.set(100.1, 0.0, 100.0)
+    alarm.set(100.3, 0.0, 100.0)
+    turns.call(100.6, 0.0, lambda: None, 100.0)
+    loop.run(1.0)
+    assert fired == pytest.approx([100.3])
+    assert loop.wakes == pytest.approx([100.3, 100.6])
+
+
+def test_whoever_is_awake_hastens_what_has_slack(
+    loop: Loop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    turns = Turns(loop)  # type: ignore[arg-type]  # as above
+    monkeypatch.setattr("flux.net.turns.Turns.of", lambda _: turns)
+    fired: list[float] = []
+    alarm = Alarm(loop, lambda: fired.append(loop.now))  # type: ignore[arg-type]  # as above
+    alarm.set(100.1, 0.04, 100.0)
+    alarm.hasten(100.05)
+    assert alarm.due == 100.1, "it is too early"
+    loop.now = 100.07
+    alarm.hasten(loop.now)
+    loop.run(1.0)
+    assert fired == pytest.approx([100.071])
+
+
+def test_one_that_is_moved_by_another_is_called_then(loop: Loop) -> None:
+    turns = Turns(loop)  # type: ignore[arg-type]  # as above
+    called: list[float] = []
+    late = turns.call(100.11, 0.02, lambda: called.append(loop.now), 100.0)
+    turns.call(100.1, 0.0, lambda: turns.move(late, 100.5, 0.0, loop.now), 100.0)
+    loop.run(1.0)
+    assert called == pytest.approx([100.5])
+
+
+def test_those_who_are_due_first_are_first(loop: Loop) -> None:
+    """What they do may be what others would have been for."""
+    turns = Turns(loop)  # type: ignore[arg-type]  # as above
+    called: list[str] = []
+    turns.call(100.11, 0.05, lambda: called.append("second"), 100.0)
+    turns.call(100.10, 0.05, lambda: called.append("first"), 100.0)
+    loop.run(1.0)
+    assert called == ["first", "second"]
+
+
+def test_lateness_is_told(loop: Loop) -> None:
+    turns = Turns(loop)  # type: ignore[arg-type]  # as above
+    late: list[float] = []
+    turns.call(100.1, 0.0, lambda: late.append(turns.late), 100.0)
+    loop.handles[0].at = 100.15  # the loop was busy
+    loop.run(1.0)
+    assert late == pytest.approx([0.05])

@@ -39,19 +39,21 @@ def connected(rtt: float = 0.001, options: Options | None = None) -> tuple[Pair,
 
 def test_the_calmer_the_longer() -> None:
     _, link = connected()
-    pace = Pace(0.0)
+    pace = Pace(0.0, 1000)
     beginning = Link(
         VirtualEndpoint(Pair(Line()).net, ("198.18.9.9", 9)),
         *(2, CALLER, Options(), LinkHandler(), None, os.urandom),
     )
     pace.hurry(beginning)
-    pace.look([link], 50, 0.0, 1.0)
+    pace.look([link], 50, 1.0)
     assert pace.rest == SHORT_REST
     beginning.end = "over"
     pace.measure([link], 1.1)
 
     def rest(now: float, data: int = 50, full: float = 0.0) -> float:
-        pace.look([link], data, full, now)
+        pace.fill(0, now - 0.1, is_behind=False)
+        pace.fill(round(full * 0.1 * 1000), now, is_behind=False)
+        pace.look([link], data, now)
         return pace.rest
 
     assert rest(1.2) == REST
@@ -73,10 +75,10 @@ def test_the_calmer_the_longer() -> None:
 def test_the_least_patient_link_decides() -> None:
     _, near = connected()
     _, far = connected(rtt=0.2)
-    pace = Pace(0.0)
+    pace = Pace(0.0, 1000)
     for links, is_long in (([near], True), ([near, far], False), ([], False)):
         pace.measure(links, 0.0)
-        pace.look([], 50, 0.0, LONG_AFTER + 1)
+        pace.look([], 50, LONG_AFTER + 1)
         assert (pace.rest > CALM_REST) is is_long
 
 
@@ -94,6 +96,51 @@ def test_some_links_bear_nothing(options: Options) -> None:
     assert patience(link) <= CALM_REST
     link.connection = None
     assert patience(link) == 0.0
+
+
+def test_what_our_own_pauses_add_to_the_round_trip_does_not_count() -> None:
+    """The peer's figure has them in it: off, each rest would make the next one shorter."""
+    _, link = connected()
+    assert link.connection is not None
+    pace, trip = Pace(0.0, 1000), link.connection.round_trip
+    assert pace.rest < CALM_REST
+    pace.measure([link], 1.0)
+    before = patience(link)
+    assert before > 0.05
+    pace.look([], 50, LONG_AFTER + 1)
+    assert pace.rest > CALM_REST
+    for _ in range(50):
+        trip.adopt(0.060, 0.020, LONG_AFTER + 2, False)
+    pace.measure([link], LONG_AFTER + 3)
+    assert patience(link) == before
+    pace.hurry(link)  # something is lost: answers come at once from now on
+    pace.measure([link], LONG_AFTER + 4)
+    assert patience(link) < CALM_REST, "and what is measured then counts"
+
+
+def test_it_is_measured_early_how_long_a_new_link_bears_it() -> None:
+    pace = Pace(0.0, 1000)
+    assert not pace.is_measure_due(0.4)
+    assert pace.is_measure_due(CALLED / 2)
+    pace.look([], 50, LONG_AFTER + 1)
+    pace.measure([], LONG_AFTER + 1)
+    assert not pace.is_measure_due(LONG_AFTER + 2)
+    assert pace.is_measure_due(LONG_AFTER + 3)
+
+
+def test_a_buffer_fills_as_fast_as_it_did_between_two_rests() -> None:
+    """However many turns took what came in it."""
+    pace, (_, link) = Pace(0.0, 4000), connected()
+    pace.measure([link], 0.0)
+    for start in (20.0, 20.09):
+        pace.fill(384, start, is_behind=True)
+        pace.fill(384, start + 0.002, is_behind=True)
+        pace.fill(87, start + 0.004, is_behind=False)
+    pace.look([], 50, 20.1)
+    assert pace.rest == pytest.approx(patience(link)), "855 in 90 ms are a quarter in 105"
+    pace.fill(2000, 20.18, is_behind=False)
+    pace.look([], 50, 20.2)
+    assert pace.rest == pytest.approx(0.045, rel=0.01)
 
 
 def test_as_long_as_the_application_can_wait() -> None:

@@ -291,6 +291,25 @@ def test_the_last_packet_is_sent_again_when_nothing_is_heard() -> None:
     assert bench.sender.count.probes == 3
 
 
+def test_no_probe_where_acknowledgements_are_read_late() -> None:
+    """Whoever rests reads what answers its packets after the next ones are sent."""
+    bench = Bench()
+    for turn in range(1, 20):
+        bench.give(10)
+        assert min(bench.numbers()) > 0, "new packets show what is missing as well"
+        sent_at, bench.now = bench.now, bench.now + 0.2
+        bench.give(10)
+        assert min(bench.numbers()) > 0
+        came = sent_at + RTT  # that of the first ten, as the kernel stamped it
+        now, bench.now = bench.now, came
+        bench.ack(FIRST + 20 * turn - 10)
+        bench.now = now
+        assert bench.numbers() == []
+        bench.now += RTT
+        bench.ack(FIRST + 20 * turn)
+    assert bench.sender.count.probes == 0
+
+
 def test_no_probe_without_the_option_or_after_an_ack() -> None:
     bench = Bench(repair=RepairOptions(has_tail_probe=False))
     bench.give(10)

@@ -11,6 +11,7 @@ from flux.bridges.mpegts.receiver import PROGRAM_TIMEOUT, START_TIMEOUT
 from media.frame import Frame
 from media.mpegts.format import TsFormat
 from media.mpegts.stream_types import KLV_LABEL
+from media.output import LEISURE
 from media.publisher import Publisher
 from media.router import Router
 from media.stream import State, StreamOptions
@@ -40,6 +41,10 @@ class Watcher:
 
     def close(self, reason: str) -> None:
         self.ended = reason
+
+    @property
+    def leisure(self) -> float:
+        return LEISURE
 
     @property
     def size_bytes(self) -> int:

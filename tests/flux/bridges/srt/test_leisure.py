@@ -3,13 +3,14 @@
 import os
 import time
 
-from flux.bridges.srt.publisher import UNSEEN, SrtPublisher
+from flux.bridges.srt.publisher import SrtPublisher
 from flux.bridges.srt.sessions import SrtSessions
+from media.output import LEISURE, UNSEEN
 from media.router import Router
 from media.stream import State, StreamOptions
 from protocols.srt.events import DataReceived
 from protocols.srt.link import Link
-from protocols.srt.options import LEISURE, Options
+from protocols.srt.options import Options
 from protocols.srt.pace import CALM_REST, patience
 from tests.support import clips
 from tests.support.frame_log import FrameLog

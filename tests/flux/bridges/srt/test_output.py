@@ -19,6 +19,7 @@ from flux.net.udp_send import Run
 from media.feed_reader import START_GOP, START_KEY, START_LIVE
 from media.frame import Frame
 from media.gop import GopLimits
+from media.output import LEISURE
 from media.stream import State, Stream, StreamOptions
 from media.track import Kind
 from tests.support import clips, frames, ts_check
@@ -152,6 +153,33 @@ def test_sound_without_picture_leaves_after_the_window() -> None:
     assert len(receiver.data) == begun
     stage.scheduler.run(WINDOW * 0.2)
     assert len(receiver.data) > begun
+
+
+def test_the_least_patient_reader_says_how_long_frames_may_lie() -> None:
+    stage = Stage()
+    output = srt_output_of(stage.stream, stage.scheduler)
+    assert output.leisure == LEISURE
+    hasty, patient = (
+        output.attach(Receiver(), START_LIVE, lambda _: None, leisure) for leisure in (0.02, 0.06)
+    )
+    assert output.leisure == 0.02
+    output.detach(hasty)
+    assert output.leisure == 0.06
+    output.detach(patient)
+
+
+def test_sound_waits_for_the_next_turn_of_a_source_that_may_rest() -> None:
+    """It may bring the picture. Off, each turn is followed by one for the sound alone."""
+    stage = Stage()
+    output, receiver = srt_output_of(stage.stream, stage.scheduler), Receiver()
+    output.attach(receiver, START_LIVE, receiver.end, 0.06)
+    stage.scheduler.run(0.01)
+    begun = len(receiver.runs)
+    output.frame(next(frame for frame in stage.clip if frame.track.kind is Kind.AUDIO))
+    stage.scheduler.run(0.06)
+    assert len(receiver.runs) == begun
+    stage.scheduler.run(0.03)
+    assert len(receiver.runs) > begun
 
 
 def test_payloads_are_shared_by_all_readers() -> None:

@@ -1,7 +1,7 @@
 """A reader that is too slow, in virtual time: it skips to a key frame, or is closed."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pytest
 
@@ -10,12 +10,16 @@ from flux.bridges.srt.output import OUTPUT, SrtOutput
 from flux.bridges.srt.sender import JOIN_SPEED, JOIN_WINDOW, STALLED, SrtSender
 from media.feed_reader import START_GOP, START_LIVE
 from media.frame import Frame
+from media.output import LEISURE
 from media.stream import State, Stream, StreamOptions
 from protocols.srt.link_state import LinkState
+from protocols.srt.options import Options
 from protocols.srt.packet import Address
 from protocols.srt.result import HandshakeResult
 from protocols.srt.statistics import Statistics
 from tests.support import clips, frames, ts_check
+from tests.support.simnet import SimNet
+from tests.support.srt_pair import results
 from tests.support.virtual import VirtualScheduler
 
 GOP = 30  # pictures of the clip, which has no sound
@@ -89,6 +93,15 @@ class Stage:
 def pictures(payloads: list[bytes]) -> list[tuple[bytes, ...]]:
     """What is in a transport stream that may have a gap."""
     return [unit.pieces for unit in frames.read(b"".join(payloads), "mpegts")["video"].units]
+
+
+@pytest.mark.parametrize(
+    ("latency_ms", "leisure"), [(20, LEISURE), (80, 0.040), (120, 0.060), (2000, 0.060)]
+)
+def test_frames_may_lie_as_long_as_the_latency_covers_it(latency_ms: int, leisure: float) -> None:
+    result = replace(results(SimNet(), Options())[1], send_latency_ms=latency_ms)
+    stage = Stage(Line(result=result))
+    assert stage.stream.outputs[OUTPUT].leisure == leisure
 
 
 def test_a_line_that_gives_packets_up_waits_for_a_key_frame() -> None:
