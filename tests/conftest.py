@@ -7,7 +7,7 @@ from collections.abc import Generator
 import pytest
 from hypothesis import HealthCheck, settings
 
-from tests.support import schedule, turns
+from tests.support import schedule, steady, turns
 
 # The machines that run this are small and shared: a slow example says nothing about the code.
 settings.register_profile(
@@ -31,11 +31,17 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items[:] = schedule.by_weight(items)
 
 
+def pytest_collectstart() -> None:
+    """What is imported and collected stays: until that is done there is no garbage."""
+    gc.disable()
+
+
 def pytest_collection_finish() -> None:
     """What is imported by now stays: no collection of garbage looks at it, and few are due."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(5000, 20, 20)
+    gc.enable()
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -52,3 +58,10 @@ def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object
         return (yield)
     with turns.turn(run, alone=item.get_closest_marker("alone") is not None):
         return (yield)
+
+
+@pytest.fixture
+def steady_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For tests of real sockets and real time: a machine that stands still for a moment is no
+    peer that is silent."""
+    steady.hold(monkeypatch)

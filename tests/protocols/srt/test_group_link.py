@@ -24,6 +24,7 @@ from tests.support.udp_proxy import Line, UdpProxy, proxied
 LOCAL = "127.0.0.1"
 STEP = 0.004
 LATENCY_MS = 200
+pytestmark = pytest.mark.usefixtures("steady_time")
 
 
 class Cut:

@@ -12,6 +12,7 @@ from tests.support import certificate
 from tests.support.rtsp_app import TCP_01, TCP_23
 from tests.support.rtsp_caller import Caller, until
 from tests.support.rtsp_stage import Camera, Stage
+from tests.support.steady import own_time
 
 TURN = 0.005  # seconds
 GOP = 50  # pictures of 40 ms
@@ -26,9 +27,9 @@ def longest_turn() -> Iterator[list[float]]:
     run = asyncio.Handle._run  # noqa: SLF001  nothing public tells it, and it is not ours
 
     def timed(handle: asyncio.Handle) -> None:
-        began = time.perf_counter()
+        began = own_time()
         run(handle)
-        found[0] = max(found[0], time.perf_counter() - began)
+        found[0] = max(found[0], own_time() - began)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(asyncio.Handle, "_run", timed)

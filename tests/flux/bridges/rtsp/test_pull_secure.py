@@ -20,6 +20,7 @@ from tests.support.certificate import Certificate
 from tests.support.rtsp_house import House
 from tests.support.secure_rtsp import SSRC, Session
 
+pytestmark = pytest.mark.usefixtures("steady_time")
 UNITS = 40  # the sequence numbers roll over
 Change = Callable[[Session], None]
 
@@ -34,10 +35,16 @@ def _patience(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(House, "retries", Retries(first=60.0, longest=60.0))
 
 
-def house_of(port: int, own: Certificate, choice: str = "auto", scheme: str = "rtsps") -> House:
+def house_of(
+    port: int,
+    own: Certificate,
+    choice: str = "auto",
+    scheme: str = "rtsps",
+    media_timeout: float = 0.3,
+) -> House:
     fingerprint = fingerprint_of(own.fingerprint)
     options = PullOptions(
-        transport=TransportChoice(choice), fingerprint=fingerprint, media_timeout=0.3
+        transport=TransportChoice(choice), fingerprint=fingerprint, media_timeout=media_timeout
     )
     return House(f"{scheme}://127.0.0.1:{port}/tone", options)
 
@@ -46,7 +53,7 @@ async def play(own: Certificate, change: Change, choice: str = "auto") -> tuple[
     """A house that has played some units, and what the server saw."""
     tls = ServerTls(own.certificate, own.key)
     async with secure_rtsp.serving(tls, ntp_now(), change) as (port, sessions):
-        house = house_of(port, own, choice)
+        house = house_of(port, own, choice, media_timeout=30.0)  # nothing is silent here
         house.source.start()
         await house.until_units(UNITS)
         sessions[0].changed = house.changed.set

@@ -20,6 +20,7 @@ QUICK = PullOptions(media_timeout=0.1, any_port_after=0.01)
 TS_SDP = b"v=0\r\nm=video 0 RTP/AVP 33\r\na=control:trackID=1\r\n"
 BYE = b"".join(frame(n, b"\x81\xcb\0\1\0\0\0\7") for n in (1, 3))  # of both tracks
 PICTURE = frame(0, rtp(1, 90000, b"\x65\x88", 96))
+pytestmark = pytest.mark.usefixtures("steady_time")
 
 
 @pytest.fixture
@@ -105,9 +106,9 @@ async def test_a_transport_that_was_chosen_stays(choice: TransportChoice) -> Non
 # -- parts of recordings ------------------------------------------------------------------------
 
 
-def part(text: str) -> PullOptions:
+def part(text: str, media_timeout: float = 0.1) -> PullOptions:
     return PullOptions(
-        range=PlayRange.parse(text), media_timeout=0.1, transport=TransportChoice.TCP
+        range=PlayRange.parse(text), media_timeout=media_timeout, transport=TransportChoice.TCP
     )
 
 
@@ -141,7 +142,7 @@ async def test_the_end_of_a_recording_is_the_end(text: str, after_play: bytes) -
 @pytest.mark.usefixtures("_fast")
 async def test_a_recording_that_breaks_goes_on_where_it_was() -> None:
     async with CameraServer(singer()) as server:
-        house = House(url_of(server), part("npt=100-200"))
+        house = House(url_of(server), part("npt=100-200", media_timeout=30.0))
         house.source.start()
         await house.until_units(50)
         await asyncio.sleep(0.05)  # some of it is played
@@ -159,8 +160,8 @@ async def test_a_recording_that_breaks_goes_on_where_it_was() -> None:
 @pytest.mark.usefixtures("_fast")
 async def test_a_recording_that_has_no_more() -> None:
     """The rest is refused with 457 Invalid Range: it has been played."""
-    statuses = [[], [457]]
-    make = lambda: singer(statuses={"PLAY": statuses.pop(0)})()  # noqa: E731 - as a value
+    statuses: Iterator[list[int]] = iter([[]])
+    make = lambda: singer(statuses={"PLAY": next(statuses, [457])})()  # noqa: E731 - as a value
     async with CameraServer(make) as server:
         house = House(url_of(server), part("npt=100-"))
         house.source.start()

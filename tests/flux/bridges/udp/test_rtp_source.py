@@ -23,6 +23,7 @@ PCMU = 0
 QUICK = DatagramOptions(
     media_timeout=0.5, receive_buffer_bytes=65_536, retry_first=0.05, retry_longest=0.1
 )
+pytestmark = pytest.mark.usefixtures("steady_time")
 
 
 class Sender:

@@ -29,6 +29,7 @@ QUICK = DatagramOptions(
     media_timeout=0.5, receive_buffer_bytes=1 << 20, retry_first=0.05, retry_longest=0.1
 )
 VIDEO_FRAMES = 50
+pytestmark = pytest.mark.usefixtures("steady_time")
 
 
 def transport_stream() -> bytes:

@@ -1,0 +1,76 @@
+"""The steady clock: a stall is no time, and waiting is as long as it ever was."""
+
+import asyncio
+import os
+import subprocess
+import sys
+import time
+
+import pytest
+
+from tests.support import steady
+
+STALL = 0.25
+
+
+async def test_a_stall_is_no_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Off, a wait that is much shorter than the stall ends with it."""
+    real = time.monotonic
+    clock = steady.hold(monkeypatch)
+    loop = asyncio.get_running_loop()
+    went = asyncio.Event()
+    loop.call_later(STALL / 2, went.set)
+    began, since = time.monotonic(), real()
+    time.sleep(STALL)  # noqa: ASYNC251 - this is the stall
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert not went.is_set()
+    assert time.monotonic() - began <= 4 * steady.LONGEST
+    assert STALL - steady.LONGEST <= clock.lost <= real() - since
+    await went.wait()
+
+
+async def test_a_stall_while_the_loop_waits_is_no_more_than_the_wait(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    clock = steady.hold(monkeypatch)
+    clock()
+    time.sleep(STALL)  # noqa: ASYNC251 - in the selector, as far as the clock knows
+    clock.waited(0.1)
+    assert clock.lost >= STALL - 0.1 - steady.LONGEST
+    lost = clock.lost
+    time.sleep(STALL)  # noqa: ASYNC251
+    clock.waited(None)
+    assert clock.lost == lost
+
+
+async def test_waiting_lasts_as_long_as_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    real = time.monotonic
+    steady.hold(monkeypatch)
+    began, since = time.monotonic(), real()
+    await asyncio.sleep(0.1)
+    assert time.monotonic() - began >= 0.1
+    assert real() - since >= 0.1
+
+
+def test_who_waits_for_a_core_does_not_work() -> None:
+    """Two programs on one core: what the other one has of it is not this one's time."""
+    cores = os.sched_getaffinity(0)
+    hog = [sys.executable, "-c", "while True: pass"]
+    os.sched_setaffinity(0, {min(cores)})
+    try:
+        with subprocess.Popen(hog) as other:
+            began, own = time.perf_counter(), steady.own_time()
+            while time.perf_counter() - began < 2 * STALL:
+                pass
+            own = steady.own_time() - own
+            other.kill()
+    finally:
+        os.sched_setaffinity(0, cores)
+    assert own < 1.8 * STALL
+
+
+def test_who_sleeps_is_not_left_off() -> None:
+    began = steady.own_time()
+    time.sleep(0.05)
+    assert steady.own_time() - began >= 0.045
