@@ -65,9 +65,10 @@ collected: $(VENV)/.installed-dev
 	@mkdir -p .cache
 	@$(PY) -m pytest -qq --collect-only > .cache/collected.txt || { cat .cache/collected.txt; exit 1; }
 
+# The plugins are not used, and each worker would import them.
 unit: $(VENV)/.installed-dev
 	$(PY) -m pytest -q -m "not interop and not long" --ignore=tests/interop --ignore=tests/browser \
-		-n $(WORKERS) --dist worksteal $(ARGS)
+		-p no:schemathesis -p no:anyio -n $(WORKERS) --dist worksteal $(ARGS)
 
 interop: $(VENV)/.installed-dev packages
 	$(PY) -m pytest -q -m "interop and not long" -n $(INTEROP_WORKERS) --dist loadfile \
