@@ -40,7 +40,7 @@ from tests.support.srt_pair import LISTENER, results
 from tests.support.srt_town import HELLO, kept
 from tests.support.srt_virtual import Talker, Tape, VirtualEndpoint
 
-QUICK, FULL = 8_000, 1_000_000
+QUICK, FULL = 4_000, 1_000_000
 COUNTS = [
     pytest.param(QUICK, id="quick"),
     pytest.param(FULL, id="million", marks=[pytest.mark.long, pytest.mark.timeout(3000)]),

@@ -9,7 +9,7 @@ import heapq
 import random
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 Address = tuple[Any, ...]
 Run = tuple[Address, int, bytes]
@@ -174,6 +174,21 @@ class Node:
     spun_at: float = -1.0
 
 
+class _Deed(NamedTuple):
+    """What is done at a time, and the nodes that have a turn then; None: all."""
+
+    action: Callable[[float], None]
+    touches: Sequence[Address] | None
+
+
+class _Flight(NamedTuple):
+    """A datagram on its way."""
+
+    receiver: Address
+    sender: Address
+    datagram: bytes
+
+
 class SimNet:
     """Nodes, cables and the clock. `now` starts high, so that nobody confuses it with zero."""
 
@@ -181,8 +196,9 @@ class SimNet:
         self.now = now
         self.dice = random.Random(seed)
         self.nodes: dict[Address, Node] = {}
-        self._queue: list[tuple[float, int, Any]] = []
+        self._queue: list[tuple[float, int, _Deed | _Flight]] = []
         self._number = 0
+        self._touched: dict[Address, Node] = {}
 
     def add(
         self,
@@ -206,19 +222,36 @@ class SimNet:
         self.nodes[b].wires[a] = here
         return there, here
 
-    def at(self, time: float, action: Callable[[float], None]) -> None:
-        """Do something at a time; the nodes are looked after when it is done."""
-        self._push(time, action)
+    def at(
+        self,
+        time: float,
+        action: Callable[[float], None],
+        touches: Sequence[Address] | None = None,
+    ) -> None:
+        """Do something at a time. The nodes that it `touches` (None: all) have a turn then, as has
+        who says so itself by `touch`."""
+        self._push(time, _Deed(action, touches))
 
-    def every(self, period: float, action: Callable[[float], None], until: float = NEVER) -> None:
-        """Do something again and again, from now on."""
+    def every(
+        self,
+        period: float,
+        action: Callable[[float], None],
+        until: float = NEVER,
+        touches: Sequence[Address] | None = None,
+    ) -> None:
+        """Do something again and again, from now on; see `at`."""
 
         def act(now: float) -> None:
             action(now)
             if now + period < until:
-                self._push(now + period, act)
+                self._push(now + period, deed)
 
-        self._push(self.now, act)
+        deed = _Deed(act, touches)
+        self._push(self.now, deed)
+
+    def touch(self, node: Node) -> None:
+        """Something was done to this one, so it has a turn at this instant."""
+        self._touched[node.address] = node
 
     def run(self, seconds: float) -> None:
         """Let time pass."""
@@ -230,11 +263,16 @@ class SimNet:
             self._pump(node)
         queue, nodes = self._queue, self.nodes
         while True:
-            wake = min((node.timer for node in nodes.values()), default=NEVER)
-            due = min(queue[0][0] if queue else NEVER, wake)
+            wake = NEVER
+            for node in nodes.values():
+                if node.timer < wake:
+                    wake = node.timer
+            due = queue[0][0] if queue and queue[0][0] < wake else wake
             if due > end:
                 break
-            self.now = now = max(due, self.now)
+            if due > self.now:
+                self.now = due
+            now = self.now
             if wake <= now:
                 for node in list(nodes.values()):
                     if node.timer <= now:
@@ -247,7 +285,7 @@ class SimNet:
 
     # -- inside ------------------------------------------------------------------------------
 
-    def _push(self, time: float, what: Any) -> None:
+    def _push(self, time: float, what: _Deed | _Flight) -> None:
         self._number += 1
         heapq.heappush(self._queue, (time, self._number, what))
 
@@ -263,23 +301,34 @@ class SimNet:
     def _deliver(self, now: float) -> None:
         """All that is due at this instant, arrivals batched by receiver and sender."""
         queue = self._queue
+        item = heapq.heappop(queue)
+        if (not queue or queue[0][0] > now) and isinstance(item[2], _Flight):  # mostly so
+            receiver, sender, datagram = item[2]
+            node = self.nodes.get(receiver)
+            if node is not None:
+                node.machine.receive_datagrams([datagram], sender, now)
+                self._pump(node)
+                self._touched.pop(receiver, None)
+            return
+        heapq.heappush(queue, item)
+        touched, self._touched = self._touched, {}
         batches: dict[tuple[Address, Address], list[bytes]] = {}
-        acted = False
         while queue and queue[0][0] <= now:
             what = heapq.heappop(queue)[2]
-            if callable(what):
-                what(now)
-                acted = True
-            else:
-                receiver, sender, datagram = what
-                batches.setdefault((receiver, sender), []).append(datagram)
-        touched: dict[Address, Node] = {}
+            if isinstance(what, _Flight):
+                batches.setdefault(what[:2], []).append(what.datagram)
+                continue
+            what.action(now)
+            for address in self.nodes if what.touches is None else what.touches:
+                touched[address] = self.nodes[address]
         for (receiver, sender), datagrams in batches.items():
             node = self.nodes.get(receiver)
             if node is not None:
                 node.machine.receive_datagrams(datagrams, sender, now)
                 touched[receiver] = node
-        for node in list(self.nodes.values()) if acted else touched.values():
+        touched.update(self._touched)
+        self._touched = {}
+        for node in touched.values():
             self._pump(node)
 
     def _pump(self, node: Node) -> None:
@@ -297,7 +346,7 @@ class SimNet:
                 datagram = data[start : start + segment]
                 for arrival in wire.carry(datagram, now):
                     time = -(-arrival // grid) * grid if grid else arrival
-                    self._push(time, (address, node.address, datagram))
+                    self._push(time, _Flight(address, node.address, datagram))
         if node.on_turn is not None:
             node.on_turn(now)
         timer = node.machine.get_timer()

@@ -212,7 +212,7 @@ class Pair:
                 taken = self.caller.send(payloads, self.clock.local(now))
                 self.refused += count - taken
 
-        self.net.every(burst / rate, tick, end + burst / rate / 2)
+        self.net.every(burst / rate, tick, end + burst / rate / 2, touches=[CALLER])
 
     def run(self, seconds: float) -> None:
         """Let time pass."""

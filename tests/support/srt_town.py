@@ -21,6 +21,8 @@ SERVER, GOOD = ("198.18.0.1", 8890), ("198.18.0.2", 4001)
 STRANGER = ("203.0.113.9", 666)
 HELLO = Handshake(4, 0, 2, 12345, 1500, 8192, HandshakeType.INDUCTION, 777, 0)
 HS = Extension(ExtensionType.HSREQ, SrtExtension(0x010505, 0xBF, 120, 0).serialize())
+TURN = 0.005  # seconds between two turns of an endpoint, as in `protocols.srt.pace`
+BURST = 5  # packets that are sent at once
 NOT_STATE = (type, ModuleType, FunctionType, BuiltinFunctionType, SimNet)
 
 
@@ -39,8 +41,8 @@ class Town:
     ) -> None:
         self.options = options or Options(receive_latency_ms=200, peer_latency_ms=200)
         self.net = net = SimNet(seed)
-        self.server = VirtualEndpoint(net, SERVER, seed=seed, max_links=max_links)
-        self.client = VirtualEndpoint(net, GOOD, seed=seed)
+        self.server = VirtualEndpoint(net, SERVER, seed=seed, max_links=max_links, coalesce=TURN)
+        self.client = VirtualEndpoint(net, GOOD, seed=seed, coalesce=TURN)
         self.there, self.here = net.connect(GOOD, SERVER, Link(delay=0.02))
         self.tapes: list[Tape] = []
         self.server.listen(
@@ -63,8 +65,8 @@ class Town:
 
     def talk(self, packets: int) -> None:
         """Both sides of the good connection send from now on, 500 a second."""
-        self.up.start(packets)
-        self.down.start(packets)
+        self.up.start(packets, BURST)
+        self.down.start(packets, BURST)
 
     def check_good(self, seconds: float = 2.0) -> None:
         """Time passes, and nothing of the good connection is missing."""

@@ -129,7 +129,7 @@ class VirtualEndpoint:
         def act(now: float) -> None:
             self.receive_datagrams(datagrams, source, now)
 
-        self.net.at(self.net.now, act)
+        self.net.at(self.net.now, act, touches=[self.address])
 
     def refusals(self) -> Counter[str]:
         """What came to nothing, by reason."""
@@ -192,14 +192,17 @@ class VirtualEndpoint:
             self.bytes_out += len(run[2])
             self.datagrams_out += -(-len(run[2]) // run[1])
             self._out.append(run)
+        self.net.touch(self.node)
 
     def derive(self, question: KeyNeeded, answer: Callable[[bytes, float], None]) -> None:
         self.keys.append(question)
         key = key_for(question)
-        self.net.at(self.net.now + self.key_delay, lambda now: answer(key, now))
+        due = self.net.now + self.key_delay
+        self.net.at(due, lambda now: answer(key, now), touches=[self.address])
 
     def rearm(self, part: Timed, at: float) -> None:
         heapq.heappush(self._heap, (at, next(self._numbers), part))
+        self.net.touch(self.node)
 
     def release(self, link: Link) -> None:
         self.drops.update(link.refusals)
@@ -264,7 +267,8 @@ class Talker:
             self.refused += batch - self._link.send(payloads, now)
 
         end = self._net.now + packets / self._rate
-        self._net.every(burst / self._rate, tick, end + burst / self._rate / 2)
+        # The endpoint of the link says by itself that it has something to send.
+        self._net.every(burst / self._rate, tick, end + burst / self._rate / 2, touches=[])
 
 
 def letting_in(options: Options, tapes: list[Tape]) -> Callable[[IncomingCall], None]:

@@ -10,16 +10,16 @@ from protocols.srt.playout import TICK
 from tests.support.simnet import Link
 from tests.support.srt_pair import Pair
 
-RATE = 10.0  # packets per second
+RATE = 5.0  # packets per second
 MINUTES = 5
 PACKETS = int(RATE * 60 * MINUTES)
 LATE = 0.006  # seconds that the estimate may lag behind: a window and a dead band
 
 
-def drifting(skew: float, link: Link, seed: int = 1) -> Pair:
+def drifting(skew: float, link: Link, rate: float = RATE) -> Pair:
     """Some minutes with a sender whose clock is wrong by `skew`."""
-    pair = Pair(link, Link(delay=link.delay, jitter=link.jitter), seed=seed, skew=skew)
-    pair.transfer(PACKETS, rate=RATE)
+    pair = Pair(link, Link(delay=link.delay, jitter=link.jitter), seed=1, skew=skew)
+    pair.transfer(int(rate * 60 * MINUTES), rate=rate)
     return pair
 
 
@@ -50,7 +50,7 @@ def test_without_tracking_it_does_not(skew: float, monkeypatch: pytest.MonkeyPat
 
 
 def test_jitter_is_no_drift() -> None:
-    pair = drifting(0.0, Link(delay=0.02, jitter=0.08))
+    pair = drifting(0.0, Link(delay=0.02, jitter=0.08), rate=10.0)
     assert abs(drift_ms(pair)) < 3
     assert max(pair.delays) - min(pair.delays) < TICK + 0.004
 

@@ -28,7 +28,17 @@ from protocols.srt.packet import Address, ControlPacket, ControlType
 from protocols.srt.reception import IncomingCall
 from protocols.srt.reject import Reject
 from tests.support.simnet import Link
-from tests.support.srt_town import GOOD, HELLO, HS, SERVER, STRANGER, Town, kept
+from tests.support.srt_town import (
+    BURST,
+    GOOD,
+    HELLO,
+    HS,
+    SERVER,
+    STRANGER,
+    TURN,
+    Town,
+    kept,
+)
 from tests.support.srt_virtual import Talker, Tape, VirtualEndpoint
 
 LOSSY = Link(delay=0.02, loss=0.03)
@@ -479,7 +489,7 @@ def test_a_reader_slower_than_the_stream() -> None:
     """Memory is bounded, what is too old is given up, and the other reader loses nothing."""
     town = Town(options=Options(peer_latency_ms=200, receive_latency_ms=200))
     narrow = ("198.18.0.3", 4003)
-    slow = VirtualEndpoint(town.net, narrow)
+    slow = VirtualEndpoint(town.net, narrow, coalesce=TURN)
     town.net.connect(narrow, SERVER, Link(delay=0.02), Link(delay=0.02, rate=50_000, queue=40_000))
     ours = Tape()
     slow.call(SERVER, town.options, ours)
@@ -487,10 +497,10 @@ def test_a_reader_slower_than_the_stream() -> None:
     theirs = town.tapes[-1]
     assert ours.link and theirs.link
     talker = Talker(town.net, theirs.channel, rate=500.0, size=1316)  # thirteen times too much
-    talker.start(10_000)
-    town.talk(5000)
+    talker.start(5000, BURST)
+    town.talk(2500)
     largest = 0
-    for _ in range(20):
+    for _ in range(10):
         town.net.run(1.0)
         largest = max(largest, kept(town.server))
     assert largest < 4 * MEGABYTE
@@ -523,7 +533,7 @@ def test_a_reader_that_asks_for_everything_again_and_again() -> None:
 def test_a_publisher_whose_numbers_jump_all_the_time() -> None:
     town = Town()
     bad = ("198.18.0.3", 4003)
-    jumper = VirtualEndpoint(town.net, bad)
+    jumper = VirtualEndpoint(town.net, bad, coalesce=TURN)
     town.net.connect(bad, SERVER, Link(delay=0.02))
     ours = Tape()
     jumper.call(SERVER, town.options, ours)

@@ -17,7 +17,7 @@ from tests.support.srt_recovery import Case, Outcome, measure, measure_all, pair
 
 PACKETS = 100_000
 SEEDS = range(10)
-SMALL = 8_000
+SMALL = 5_000
 
 CASES = [
     Case(50, 0.05, 0.9997, 0.07),
@@ -97,7 +97,7 @@ def test_a_receiver_that_asks_as_libsrt_does(case: Case, back: float) -> None:
     pair = pair_of(case, 1)
     pair.net.nodes[LISTENER].machine = LibsrtAsker(pair.listener)
     pair.here.link = Link(delay=case.rtt_ms / 2000, loss=back)
-    pair.transfer(SMALL // 2)
+    pair.transfer(4000)
     check(case, [Outcome(pair.delivered, pair.overhead)])
     unasked = pair.caller.statistics(pair.net.now).extra["pktUnasked"]
     assert isinstance(unasked, int) and unasked > 25
