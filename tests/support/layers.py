@@ -10,6 +10,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.support.syntax import nodes_of
+
 PACKAGES = ("flux", "protocols", "media", "config")
 SHELL_FILES = frozenset({"endpoint", "server", "client", "worker"})  # may do input and output
 NET_FILES = frozenset({"endpoint", "server", "client"})  # may use flux.net below the core
@@ -176,7 +178,7 @@ def may_use_net(module: str) -> bool:
 
 def imports_of(tree: ast.AST, module: str, known: set[str]) -> Iterator[Import]:
     """Every import in a module, also those inside functions and under TYPE_CHECKING."""
-    for node in ast.walk(tree):
+    for node in nodes_of(tree):
         if isinstance(node, ast.Import):
             for alias in node.names:
                 yield Import(alias.name, node.lineno)
@@ -196,7 +198,7 @@ def imports_of(tree: ast.AST, module: str, known: set[str]) -> Iterator[Import]:
 
 def opened_sockets(tree: ast.AST) -> Iterator[tuple[int, str]]:
     """Calls that open a socket or a listener."""
-    for node in ast.walk(tree):
+    for node in nodes_of(tree):
         if not isinstance(node, ast.Call) or called(node) not in OPENERS:
             continue
         owner = owner_of(node).lower()

@@ -16,6 +16,7 @@ def key_pictures(clip: Path) -> list[Pixels]:
     """Every key frame of a clip's video, decoded from the file itself; square pixels or not."""
     found = []
     with av.open(str(clip)) as opened:
+        opened.streams.video[0].codec_context.skip_frame = "NONKEY"  # they stand for themselves
         for frame in opened.decode(video=0):
             if frame.key_frame:
                 known = frame.colorspace in (1, 5, 6, 9)

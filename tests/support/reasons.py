@@ -8,6 +8,8 @@ from collections.abc import Iterable, Iterator
 from functools import cache
 from pathlib import Path
 
+from tests.support.syntax import nodes_of
+
 SUBSCRIPTED = "drops"  # counters by reason: `drops["timeline-jump"] += 1`
 
 
@@ -23,7 +25,7 @@ def _said(file: Path) -> tuple[frozenset[str], frozenset[str]]:
     texts: set[str] = set()
     names: set[str] = set()
     for tree in trees([file]):
-        for node in ast.walk(tree):
+        for node in nodes_of(tree):
             if isinstance(node, ast.ClassDef):
                 names.add(node.name)
             elif isinstance(node, ast.Constant) and isinstance(node.value, str):
@@ -50,7 +52,7 @@ def given(files: Iterable[Path], functions: Iterable[str]) -> dict[str, int]:
     wanted = set(functions)
     found: dict[str, int] = {}
     for tree in trees(files):
-        for node in ast.walk(tree):
+        for node in nodes_of(tree):
             if isinstance(node, ast.Call) and _name(node.func) in wanted:
                 values = [value for arg in node.args for value in _values(arg)]
             elif isinstance(node, ast.Subscript) and _name(node.value) == SUBSCRIPTED in wanted:
@@ -68,7 +70,7 @@ def named(files: Iterable[Path]) -> set[str]:
     """Reasons that functions answer, or that are put into a variable `reason`."""
     found: set[object] = set()
     for tree in trees(files):
-        for node in ast.walk(tree):
+        for node in nodes_of(tree):
             if isinstance(node, ast.Return) and node.value is not None:
                 found.update(_values(node.value))
             elif isinstance(node, ast.Assign):

@@ -3,6 +3,8 @@
 import ast
 from collections.abc import Iterator, Mapping
 
+from tests.support.syntax import nodes_of
+
 VAGUE_NAMES = frozenset({"utils", "util", "common", "helpers", "helper", "misc", "tools"})
 MAX_MODULE_LINES = 450
 MAX_TEST_LINES = 700
@@ -37,7 +39,7 @@ def problems_of(path: str, source: str, tree: ast.Module) -> Iterator[str]:
     if source.strip() and ast.get_docstring(tree) is None:
         yield ": no docstring"
     may_print = path.startswith(("benchmarks/", "tests/support/"))
-    for node in ast.walk(tree):
+    for node in nodes_of(tree):
         if isinstance(node, Function):
             size = (node.end_lineno or node.lineno) - node.lineno + 1
             if size > MAX_FUNCTION_LINES:
@@ -61,7 +63,7 @@ def class_problems(node: ast.ClassDef) -> Iterator[str]:
         yield f"{node.name} has {len(public)} public methods, {MAX_PUBLIC_METHODS} may be"
     attributes = {
         target.attr
-        for target in ast.walk(node)
+        for target in nodes_of(node)
         if isinstance(target, ast.Attribute)
         and isinstance(target.ctx, ast.Store)
         and isinstance(target.value, ast.Name)

@@ -13,6 +13,7 @@ from flux.core import catalogue
 from flux.core.catalogue import Chapter, EventField, chapters, event_word, fields_of, render
 from flux.telemetry import eventlog
 from tests.support.markdown import Page
+from tests.support.syntax import nodes_of
 
 ROOT = Path(__file__).parents[3]
 ROOMS = ("flux", "media", "protocols", "config")
@@ -33,7 +34,9 @@ class TeaMade:
 
 def emitted(source: str) -> Iterator[str]:
     """Names of the classes that are made in a call of `emit`."""
-    for node in ast.walk(ast.parse(source)):
+    if not any(name in source for name in EMITTERS):
+        return
+    for node in nodes_of(ast.parse(source)):
         if not isinstance(node, ast.Call):
             continue
         function = node.func

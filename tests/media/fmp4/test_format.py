@@ -55,7 +55,7 @@ def test_who_joins_begins_with_a_key_frame() -> None:
     form = Fmp4Format(source.tracks)
     feed = Feed(form, source.tracks, FeedOptions(), scheduler, lambda *_: None)
     sinks: list[MemorySink] = []
-    for index, frame in enumerate(source.play(20.0)):
+    for index, frame in enumerate(source.play(10.0)):
         feed.frame(frame)
         scheduler.run(0.01)
         if index % 37 == 36:

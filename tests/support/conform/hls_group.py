@@ -8,6 +8,7 @@ one clock, numbers and discontinuities in step, and no small holes.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import lru_cache
 
 from tests.support.conform.hls_media import read_media
 from tests.support.conform.hls_model import MediaPlaylist
@@ -42,7 +43,7 @@ def check_group(playlists: Mapping[str, bytes | str], span: float) -> list[Probl
     `span`: seconds that segments of one number may begin apart.
     """
     findings = Findings(GROUP_RULES)
-    read = {uri: read_media(text, uri, Findings(RULES)) for uri, text in playlists.items()}
+    read = {uri: _read(text, uri) for uri, text in playlists.items()}
     targets = {uri: each.target for uri, each in read.items()}
     if len(set(targets.values())) > 1:
         findings.add("group-target", "group", str(targets))
@@ -54,6 +55,12 @@ def check_group(playlists: Mapping[str, bytes | str], span: float) -> list[Probl
             if one != other:
                 _judge_pair(f"{one} and {other}", first, second, span, findings)
     return findings.problems
+
+
+@lru_cache(maxsize=64)  # most of a group's playlists are as they were
+def _read(text: bytes | str, uri: str) -> MediaPlaylist:
+    """What is wrong in itself is told by others."""
+    return read_media(text, uri, Findings(RULES))
 
 
 def check_clock(

@@ -4,6 +4,7 @@ import re
 from collections import Counter
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import lru_cache
 
 from tests.support.conform.problem import Findings
 
@@ -137,16 +138,24 @@ def read_text(data: bytes | str, name: str, findings: Findings) -> Text:
 
 
 def _attributes(value: str, where: str, findings: Findings) -> Attributes:
+    found, at = _pairs(value)
+    if at < len(value):
+        findings.add("attribute-list", where, value[at : at + 40])
+    return found
+
+
+@lru_cache(maxsize=4096)  # a line stays for as long as its segment is in the window
+def _pairs(value: str) -> tuple[Attributes, int]:
+    """An attribute list, and where it ends to be one."""
     found: Attributes = {}
     at = 0
     while at < len(value):
         match = PAIR.match(value, at)
         if match is None or match[1] in found:
-            findings.add("attribute-list", where, value[at : at + 40])
             break
         found[match[1]] = match[2]
         at = match.end()
-    return found
+    return found, at
 
 
 def _judge_tags(text: Text, findings: Findings) -> None:

@@ -149,7 +149,7 @@ def usual(*, epoch: float = 1000.0, has_dts: bool = False) -> tuple[Lens, Lens]:
 
 def film(
     lenses: Iterable[Lens] | None = None,
-    seconds: float = 10.0,
+    seconds: float = 8.0,
     *,
     start: float = 0.0,
     numbers: int = 0,
