@@ -40,24 +40,37 @@ class Clock:
 class Heard:
     """One sender's datagrams of a turn, in order."""
 
-    __slots__ = ("_clock", "_nanoseconds", "_seconds", "address", "datagrams")
+    __slots__ = ("_clock", "_stamps", "address", "datagrams")
 
     def __init__(self, address: Address, clock: Clock) -> None:
         self.address = address
         self.datagrams: list[bytes] = []
         self._clock = clock
-        self._seconds: list[int] = []
-        self._nanoseconds: list[int] = []
+        # Few are ever asked for: from which datagram on, seconds, nanoseconds, their places there.
+        self._stamps: list[tuple[int, list[int], list[int], Sequence[int]]] = []
 
-    def add(self, datagrams: list[bytes], seconds: list[int], nanoseconds: list[int]) -> None:
-        """More of them, with their stamps."""
+    def add(
+        self,
+        datagrams: list[bytes],
+        seconds: list[int],
+        nanoseconds: list[int],
+        places: Sequence[int] | None = None,
+    ) -> None:
+        """More of them; their stamps are at these places, or in the same order."""
+        if places is None:
+            places = range(len(datagrams))
+        self._stamps.append((len(self.datagrams), seconds, nanoseconds, places))
         self.datagrams += datagrams
-        self._seconds += seconds
-        self._nanoseconds += nanoseconds
 
     def at(self, index: int) -> float:
         """When one came, in monotonic seconds."""
-        return self._clock.at(self._seconds[index], self._nanoseconds[index])
+        if index < 0:
+            index += len(self.datagrams)
+        for first, seconds, nanoseconds, places in reversed(self._stamps):
+            if index >= first:
+                place = places[index - first]
+                return self._clock.at(seconds[place], nanoseconds[place])
+        raise IndexError(index)
 
 
 class Hearing:
@@ -132,11 +145,8 @@ class Hearing:
             else:
                 columns[address] = [index]
         for address, indices in columns.items():
-            self._sender(address).add(
-                [messages[index] for index in indices],
-                [seconds[index] for index in indices],
-                [nanoseconds[index] for index in indices],
-            )
+            some = [messages[index] for index in indices]
+            self._sender(address).add(some, seconds, nanoseconds, indices)
 
     def _sender(self, address: Address) -> Heard:
         """What came from there."""

@@ -142,7 +142,13 @@ class ManyReader:
         first = memory[NAMES_AT : NAMES_AT + NAME_BYTES]
         if memory[NAMES_AT : NAMES_AT + count * NAME_BYTES] == first * count:
             return [self._address(first)]
-        return [self._address(memory[at : at + NAME_BYTES]) for at in NAME_STARTS[:count]]
+        known = self._known.get
+        names = [memory[at : at + NAME_BYTES] for at in NAME_STARTS[:count]]
+        found = [known(name) for name in names]
+        return [
+            self._address(name) if address is None else address
+            for name, address in zip(names, found, strict=True)
+        ]
 
     def _address(self, raw: bytes) -> Address:
         known = self._known

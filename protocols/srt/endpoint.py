@@ -297,7 +297,8 @@ class Endpoint:
         touched: dict[Timed, None] = {}
         try:
             brought, data = self._read(now, touched, is_woken)
-            self._serve_due(now, touched)
+            if not self._heard:  # a link that is due may be among those that come next
+                self._serve_due(now, touched)
             for part in touched:
                 self._flush(part, now)
         finally:  # whatever happens, there is a next turn

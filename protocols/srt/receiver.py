@@ -20,8 +20,10 @@ one whose key the peer has not told yet.
 
 from collections.abc import Callable, Sequence
 
+from protocols.srt.cipher import PacketCipher
 from protocols.srt.congestion.bucket import TokenBucket
 from protocols.srt.control import Range, serialize_losses
+from protocols.srt.even import CHECKED, even_columns
 from protocols.srt.filter import Arq
 from protocols.srt.inbox import Entry, Inbox
 from protocols.srt.losses import MAX_ATTEMPTS, LossList, Missing, ranges_of
@@ -45,7 +47,6 @@ MAX_STEP = 512  # packets that may be missing at once without a second witness
 WITNESS_DISTANCE = 64
 HALF_LAP = 1 << 30
 LAP = 1 << 31
-CHECKED = KEY_MASK | RETRANSMITTED
 ECHO_DELAY = 0.003
 FILE_OVERDUE = 0.040  # seconds at least, until a question is asked again
 LOSS_SAMPLE = 512  # packets that the share of losses is taken over
@@ -114,6 +115,16 @@ class Receiver:
         flags, cipher = self._key_bits(), keys.cipher
         first = following = self.next
         wire = following & SEQUENCE_MASK
+        columns = even_columns(datagrams, wire, flags, socket_id)
+        if clock is not None and columns is not None:
+            words, stamps = columns
+            plays = [start + (stamp - low & TIMESTAMP_MASK) * MICROSECOND for stamp in stamps]
+            payloads = _opened(datagrams, wire, cipher)
+            if max(plays) <= latest and None not in payloads:
+                self._append(first, list(zip(plays, payloads, words, strict=True)), now)
+                clock.sample(plays[-1], now)
+                self.next = first + len(words)
+                return
         run: list[Entry] = []
         play_at = 0.0
         for datagram in datagrams:
@@ -386,3 +397,12 @@ class Receiver:
     def get_timer(self) -> float:
         """When `naks` has something."""
         return self.losses.get_timer() if self.losses.missing else NEVER
+
+
+def _opened(
+    datagrams: Sequence[bytes], first: int, cipher: PacketCipher | None
+) -> list[bytes | None]:
+    """Payloads of packets in a row; None: the key does not open it."""
+    if cipher is None:
+        return [datagram[HEADER_BYTES:] for datagram in datagrams]
+    return [cipher.open(number, datagram) for number, datagram in enumerate(datagrams, first)]
