@@ -22,7 +22,7 @@ REST = 0.005
 CALM_REST = 0.010
 CALM_AFTER = 3.0  # seconds without a loss
 LONG_AFTER = 10.0
-SEND_REST = 0.060  # if all links bear it: as long as sources rest, for one waking of both
+SEND_REST = 0.050  # if all links bear it: as long as sources rest, for one waking of both
 CALLED = 1.0  # seconds that a handshake may take
 MEASURE_EVERY = 2.0  # seconds
 MEASURE_PROMPT_EVERY = 0.5  # while rests are short: within `CALLED`, what new links measure first
@@ -144,4 +144,8 @@ def patience(link: Link) -> float:
     if not trip.is_own and first is not None:
         answer = min(answer, first + MARGIN)
     spare = latency - ATTEMPTS * answer
+    if not trip.is_own:
+        # We only send, in turns: that the last packet of one is missing shows with the next one,
+        # and the question for it lies until the one after that.
+        spare /= 2
     return min(spare, latency * LATENCY_SHARE, link.leisure)

@@ -34,7 +34,8 @@ STALLED = "reader-stalled"
 # the rate of the stream.
 JOIN_WINDOW = 64
 JOIN_SPEED = 2.0
-MAX_LEISURE = 0.060  # seconds that frames may lie before they are sent, and what answers them
+LATENCY_SHARE = 0.4
+MAX_LEISURE = 0.050  # seconds that frames may lie before they are sent, and what answers them
 JOIN_RATE = 400.0  # datagrams per second, where the stream's is not known
 
 
@@ -150,10 +151,10 @@ class SrtSender:
     # -- inside ------------------------------------------------------------------------------
 
     def _leisure(self) -> float:
-        """What the peer waits for packets that get lost covers what we let ours lie before."""
+        """What the peer waits for packets that get lost covers two turns of ours, and some more."""
         result = self._link.result
         latency = 0.0 if result is None else result.send_latency_ms / 1000
-        return max(LEISURE, min(MAX_LEISURE, latency / 2))
+        return max(LEISURE, min(MAX_LEISURE, latency * LATENCY_SHARE))
 
     def _is_confirmed(self) -> bool:
         """Whether what it began with is confirmed so far that more may follow: with what is newer

@@ -96,12 +96,12 @@ def pictures(payloads: list[bytes]) -> list[tuple[bytes, ...]]:
 
 
 @pytest.mark.parametrize(
-    ("latency_ms", "leisure"), [(20, LEISURE), (80, 0.040), (120, 0.060), (2000, 0.060)]
+    ("latency_ms", "leisure"), [(20, LEISURE), (100, 0.040), (120, 0.048), (2000, 0.050)]
 )
 def test_frames_may_lie_as_long_as_the_latency_covers_it(latency_ms: int, leisure: float) -> None:
     result = replace(results(SimNet(), Options())[1], send_latency_ms=latency_ms)
     stage = Stage(Line(result=result))
-    assert stage.stream.outputs[OUTPUT].leisure == leisure
+    assert stage.stream.outputs[OUTPUT].leisure == pytest.approx(leisure)
 
 
 def test_a_line_that_gives_packets_up_waits_for_a_key_frame() -> None:
