@@ -28,13 +28,14 @@ NEVER = float("inf")
 class Missing:
     """One packet that has not come. Times in seconds."""
 
-    __slots__ = ("asked", "is_echoed", "play_at", "seen_at")
+    __slots__ = ("asked", "is_dropped", "is_echoed", "play_at", "seen_at")
 
     def __init__(self, seen_at: float, play_at: float) -> None:
         self.seen_at = seen_at  # when its absence was noticed
         self.play_at = play_at  # of the packet that showed it; 0: not timed
         self.asked = 0
         self.is_echoed = False  # the last question was sent twice
+        self.is_dropped = False  # somebody said that it will not come
 
 
 class LossList:
@@ -94,14 +95,17 @@ class LossList:
             self._queue.clear()
         return len(past)
 
-    def forget(self, first: int, end: int) -> int:
-        """The sender has given these up; how many were missing."""
-        known = [sequence for sequence in self.missing if first <= sequence < end]
-        for sequence in known:
-            del self.missing[sequence]
-        if not self.missing:
+    def forget(self, first: int, end: int, *, is_doubted: bool) -> None:
+        """The sender has given these up. A doubted word is believed when it is said again, as an
+        answer to the next question, since the first may be a stranger's."""
+        missing = self.missing
+        for sequence in [each for each in missing if first <= each < end]:
+            if is_doubted and not missing[sequence].is_dropped:
+                missing[sequence].is_dropped = True
+            else:
+                del missing[sequence]
+        if not missing:
             self._queue.clear()
-        return len(known)
 
     def has_echo(self, loss: float) -> bool:
         """Whether questions get lost; `loss`: the share of packets that do not come at once."""

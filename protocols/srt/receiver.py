@@ -354,12 +354,12 @@ class Receiver:
         if start > self.next + MAX_STEP or end > limit or end <= self._inbox.expected:
             self.count.refuse("drop-request-out-of-window")
             return
-        if end > self.next:
-            # It was given up before it was ever sent. A sender of timed packets does not say so.
-            if self._clock is not None:
-                end = max(start, self.next)
-            self.next = max(self.next, end)
-        self.losses.forget(start, end)
+        if self._clock is not None:
+            end = min(end, self.next)  # a sender of timed packets gives up nothing that is to come
+        else:
+            self.next = max(self.next, end)  # it was given up before it was ever sent
+        # In time for its play time it may still come: what a stranger says must not end the asking.
+        self.losses.forget(start, end, is_doubted=self._clock is not None)
         self._inbox.give_up(start, end, message)
 
     def naks(self, now: float) -> list[bytes]:

@@ -174,6 +174,20 @@ def test_one_forged_packet_does_no_harm(name: str, is_to_server: bool) -> None:
         assert town.reasons()[reason] >= 1
 
 
+@pytest.mark.parametrize("seed", range(2, 10))
+def test_a_forged_drop_request_costs_nothing_that_is_missing_just_then(seed: int) -> None:
+    """Off (it is believed at once) a packet is lost with a quarter of the seeds and more."""
+    town = Town(LOSSY, seed=seed)
+    town.talk(300)
+    town.net.run(0.4)
+    own, other = town.theirs.channel.connection, town.ours.channel.connection
+    assert own is not None and other is not None
+    forge, _ = FORGED["drop-all-to-come"]
+    forged = forge(town.theirs.channel.socket_id, own.next_sequence, other.next_sequence - 1)
+    town.server.inject(forged, source=GOOD)
+    town.check_good(1.0)
+
+
 def test_a_stranger_is_not_even_read() -> None:
     """The same from elsewhere changes nothing at all, and is counted."""
     town = Town()

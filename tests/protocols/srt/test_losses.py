@@ -59,10 +59,19 @@ def test_forgotten_ones() -> None:
     losses = LossList()
     losses.add(10, 20, 1.0, 1.0, 9.0)
     assert losses.forget_below(15) == 5
-    assert losses.forget(17, 30) == 3
+    losses.forget(17, 30, is_doubted=False)
     assert losses.due(1.0, RTT, AGAIN) == [15, 16]
     assert losses.forget_below(100) == 2
     assert losses.get_timer() == NEVER
+
+
+def test_a_doubted_word_is_believed_when_it_is_said_again() -> None:
+    losses = LossList()
+    losses.add(10, 20, 1.0, 1.0, 9.0)
+    losses.forget(12, 15, is_doubted=True)
+    assert list(losses.missing) == list(range(10, 20))
+    losses.forget(14, 30, is_doubted=True)
+    assert list(losses.missing) == [each for each in range(10, 20) if each != 14]
 
 
 def test_a_question_is_echoed_where_questions_get_lost() -> None:
@@ -116,6 +125,6 @@ def test_it_is_a_set_of_what_is_missing(steps: list[tuple[int, int, int]]) -> No
             assert losses.forget_below(end - where) == sum(n < end - where for n in model)
             model = {n for n in model if n >= end - where}
         else:
-            losses.forget(end - where, end - where + count)
+            losses.forget(end - where, end - where + count, is_doubted=False)
             model -= set(range(end - where, end - where + count))
         assert list(losses.missing) == sorted(model)

@@ -232,6 +232,9 @@ def test_a_drop_request_ends_the_asking() -> None:
     bench.come(0, 4)
     bench.receiver.drop(FIRST + 1, FIRST + 2, 0)
     bench.now = 0.020
+    assert bench.asked() == [(1, 3)], "anybody may have said that"
+    bench.receiver.drop(FIRST + 1, FIRST + 2, 0)
+    bench.now = 0.080
     assert bench.asked() == [(3, 3)]
     assert bench.played(0.123) == [0], "its place is skipped when its time has come"
     assert bench.played(0.124) == [4]
