@@ -56,17 +56,27 @@ async def test_waiting_lasts_as_long_as_ever(monkeypatch: pytest.MonkeyPatch) ->
 def test_who_waits_for_a_core_does_not_work() -> None:
     """Two programs on one core: what the other one has of it is not this one's time."""
     cores = os.sched_getaffinity(0)
-    hog = [sys.executable, "-c", "while True: pass"]
-    os.sched_setaffinity(0, {min(cores)})
-    try:
-        with subprocess.Popen(hog) as other:
+    core = min(cores)
+    # It ends by itself, should we be cut off.
+    hog = f"""
+import os, time
+os.sched_setaffinity(0, {{{core}}})
+print(flush=True)
+end = time.monotonic() + 20
+while time.monotonic() < end: pass
+"""
+    with subprocess.Popen([sys.executable, "-c", hog], stdout=subprocess.PIPE) as other:
+        try:
+            assert other.stdout is not None
+            other.stdout.readline()
+            os.sched_setaffinity(0, {core})
             began, own = time.perf_counter(), steady.own_time()
             while time.perf_counter() - began < 2 * STALL:
                 pass
             own = steady.own_time() - own
+        finally:
+            os.sched_setaffinity(0, cores)
             other.kill()
-    finally:
-        os.sched_setaffinity(0, cores)
     assert own < 1.8 * STALL
 
 
