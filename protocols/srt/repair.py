@@ -78,6 +78,7 @@ class RepairQueue:
         self.budget = RepairBudget(rtt, rate, overhead_percent, now)
         self._wanted: set[int] = set()
         self._copies: dict[int, Copy] = {}
+        self._probe = -1  # a packet that nobody asked for
         self._later: list[tuple[float, int, bool]] = []  # heap: at, packet, whether doubled
         self._early = 0.0  # signs that the peer asks by a timer
         self._questions = 0.0
@@ -109,6 +110,8 @@ class RepairQueue:
             self._count.refuse("nak-early")
             if early_from < age < early_to:
                 self._early += 1
+        if self._probe in numbers:
+            self._probe = -1
         self.budget.lost += news
         self._judge(len(numbers))
         if is_list and self.is_peer_periodic:
@@ -132,8 +135,13 @@ class RepairQueue:
                 copy.is_heard = True
 
     def want(self, number: int) -> None:
-        """Send this one again, whoever asks: a probe, or a timeout."""
+        """Send this one again, as nothing was heard for too long."""
         self._wanted.add(number)
+
+    def probe(self, number: int) -> None:
+        """Send this one again to see whether it, or anything, is missing."""
+        self._wanted.add(number)
+        self._probe = number
 
     def wants(self, number: int) -> bool:
         """Whether this one waits to be sent again."""
@@ -180,8 +188,11 @@ class RepairQueue:
 
     @property
     def is_open(self) -> bool:
-        """Whether a loss is not mended yet, as far as is known."""
-        return bool(self._wanted or self._copies)
+        """Whether a loss is not mended yet, as far as is known. A probe is no sign of one: a peer
+        that reads its packets in turns answers late."""
+        if not self._wanted and not self._copies:
+            return False
+        return any(each != self._probe for each in (*self._wanted, *self._copies))
 
     def update(self, input_rate: float, now: float) -> None:
         """Set the budget by the input, bytes of payload per second; call it now and then."""

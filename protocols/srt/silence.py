@@ -102,7 +102,7 @@ class TailWatch(Watch):
         self._times += 1
         if self._is_asked:
             self._count.probes += 1
-            self._repair.want(unsent - 1)
+            self._repair.probe(unsent - 1)
             return
         self._count.timeouts += 1
         for number in range(acknowledged, unsent):
