@@ -1,10 +1,11 @@
 """What SRT readers of one stream get: MPEG-TS in datagrams, made once for all of them.
 
 A datagram holds seven transport packets. The packets of an access unit leave together with what
-came before them, sound mostly, so that a reader costs one call of the system for each picture; what
-has no picture to wait for leaves after `WINDOW`. A joiner begins with PAT and PMT, then all from
-the newest key frame on, as fast as its line confirms it (`sender`). How datagrams are spread over
-time is `flux.bridges.rtp.datagrams`' business.
+came before them, sound mostly, and with those that came in the same turn, so that a reader costs
+one call of the system for each picture at the most; what has no picture to wait for leaves after
+`WINDOW`. A joiner begins with PAT and PMT, then all from the newest key frame on, as fast as its
+line confirms it (`sender`). How datagrams are spread over time is `flux.bridges.rtp.datagrams`'
+business.
 """
 
 from collections.abc import Callable, Sequence
@@ -36,7 +37,7 @@ RUN_PACKETS = 48  # what one call of the system takes
 # than they get. Waking up for the next ones costs as much as sending them.
 PACE_PACKETS = 2 * RUN_PACKETS
 PACE_PAUSE = 0.003  # seconds
-MAX_PENDING = 32 * PACKET_BYTES
+MAX_PENDING = PACE_PACKETS * PACKET_BYTES
 MIN_SPAN = 0.5  # seconds of media, less tell nothing of its rate
 WHOLE = frozenset({0})  # the one track of a run: the program
 
@@ -71,7 +72,7 @@ class SrtOutput:
         self._pending: list[bytes] = []
         self._pending_bytes = 0
         self._is_key = False  # the pending bytes begin with a key frame
-        self._is_flush_due = False
+        self._is_flush_due = self._is_turn_due = False
         self._time = self._key_time = 0.0  # of the newest frame, and key frame, in seconds
         self._start: list[Run] = []  # from the newest key frame on, within the limits of the GOP
         self._start_bytes = 0
@@ -105,8 +106,12 @@ class SrtOutput:
             return
         if not self._encode(frame):
             return
-        if frame.track.kind is Kind.VIDEO or self._pending_bytes >= MAX_PENDING:
+        if self._pending_bytes >= MAX_PENDING:
             self._flush()
+        elif frame.track.kind is Kind.VIDEO:
+            if not self._is_turn_due:  # a turn of the source may bring more than one picture
+                self._is_turn_due = True
+                self._scheduler.call_soon(self._flush_turn)
         elif not self._is_flush_due:
             self._is_flush_due = True
             # By then the next turn of the source is over, which may bring the picture.
@@ -178,6 +183,10 @@ class SrtOutput:
     def _is_start(self, frame: Frame) -> bool:
         is_video = frame.track.kind is Kind.VIDEO
         return (frame.key or self._stream.keyless) and (is_video or not self._has_video)
+
+    def _flush_turn(self) -> None:
+        self._is_turn_due = False
+        self._flush()
 
     def _flush_late(self) -> None:
         self._is_flush_due = False

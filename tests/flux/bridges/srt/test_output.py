@@ -155,6 +155,20 @@ def test_sound_without_picture_leaves_after_the_window() -> None:
     assert len(receiver.data) > begun
 
 
+def test_pictures_of_one_turn_of_the_source_leave_together() -> None:
+    """Off, each costs every reader a call of the system."""
+    stage = Stage()
+    output, receiver = stage.attach(START_LIVE)
+    pictures = [f for f in stage.clip if f.track.kind is Kind.VIDEO and not f.key][:3]
+    begun = len(receiver.runs)
+    for frame in pictures:
+        output.frame(frame)
+    assert len(receiver.runs) == begun
+    stage.scheduler.run()
+    size = sum(len(piece) for frame in pictures for piece in frame.payload)
+    assert len(receiver.runs) - begun == -(-size // (RUN_PACKETS * SEVEN))
+
+
 def test_the_least_patient_reader_says_how_long_frames_may_lie() -> None:
     stage = Stage()
     output = srt_output_of(stage.stream, stage.scheduler)
