@@ -67,17 +67,19 @@ def test_what_is_asked_for_is_sent_once() -> None:
 
 def test_a_probe_is_no_sign_of_a_loss() -> None:
     """Off, whoever reads in turns, and answers late, has our port looked at each millisecond."""
-    bench = Bench()
+    bench, seen = Bench(), list[bool]()
     bench.queue.probe(99)
-    assert not bench.queue.is_open
+    seen.append(bench.queue.is_open)
     assert bench.due(0.05) == [99]
-    assert not bench.queue.is_open
+    seen.append(bench.queue.is_open)
+    assert seen == [False, False]
     bench.queue.ask([98], 0.1)
-    assert bench.queue.is_open
+    seen.append(bench.queue.is_open)
     bench.queue.forget_below(99)
-    assert not bench.queue.is_open
+    seen.append(bench.queue.is_open)
     bench.queue.ask([99], 0.1)
-    assert bench.queue.is_open, "it was missing"
+    seen.append(bench.queue.is_open)
+    assert seen[2:] == [True, False, True], "what is asked for was missing"
 
 
 def test_not_again_before_an_answer_was_possible() -> None:
