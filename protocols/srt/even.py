@@ -8,11 +8,10 @@ import sys
 from array import array
 from collections.abc import Sequence
 
-from protocols.srt.packet import HEADER_BYTES, KEY_MASK, RETRANSMITTED
+from protocols.srt.packet import HEADER_BYTES, KEY_MASK, MESSAGE_MASK, RETRANSMITTED
 
 FEW = 4  # packets; fewer are read singly
 WORDS = HEADER_BYTES // 4  # of a header: number, message word, timestamp, destination
-MESSAGE_MASK = 0x03FF_FFFF
 CHECKED = KEY_MASK | RETRANSMITTED
 IS_LITTLE = sys.byteorder == "little"
 

@@ -7,7 +7,8 @@
 
 A waking costs more than ten packets do, so the last step is what one stream's processor time hangs
 on. What it costs is that the first question for a packet that gets lost then is later by as much:
-so long that three attempts at least are left within the latency. Links whose pace hangs on our
+so long that three attempts at least are left within the latency; half as long where we only send,
+since the last packet of a turn is missed with the next one only. Links whose pace hangs on our
 acknowledgements do not bear it, nor do those with little to acknowledge, whose sender might wonder.
 """
 
@@ -34,8 +35,7 @@ LITTLE = 8  # data packets of a turn; fewer are acknowledged sooner
 
 
 class Pace:
-    """Public: `rest` in seconds; `is_behind`: there is more to take, without a rest;
-    `measured_at`: when `measure` was called."""
+    """Public: `rest` in seconds; `is_behind`: there is more to take, without a rest."""
 
     __slots__ = (
         "_brought",
@@ -43,11 +43,11 @@ class Pace:
         "_filled_at",
         "_fills_for",
         "_longest",
+        "_measured_at",
         "_room",
         "_urgent",
         "_urgent_at",
         "is_behind",
-        "measured_at",
         "rest",
     )
 
@@ -62,7 +62,7 @@ class Pace:
         self._urgent_at = now  # when something was
         self._called_at = -CALLED
         self._longest = CALM_REST
-        self.measured_at = now
+        self._measured_at = now
         self.rest = SHORT_REST
 
     def hurry(self, link: Link) -> None:
@@ -115,11 +115,11 @@ class Pace:
     def is_measure_due(self, now: float) -> bool:
         """Whether `measure` is to be called."""
         is_prompt = self.rest < CALM_REST
-        return now >= self.measured_at + (MEASURE_PROMPT_EVERY if is_prompt else MEASURE_EVERY)
+        return now >= self._measured_at + (MEASURE_PROMPT_EVERY if is_prompt else MEASURE_EVERY)
 
     def measure(self, links: Collection[Link], now: float) -> None:
         """See how long all these bear it."""
-        self.measured_at = now
+        self._measured_at = now
         if self.rest < CALM_REST:
             for link in links:
                 if link.connection is not None:

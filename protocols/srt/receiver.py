@@ -115,8 +115,7 @@ class Receiver:
         flags, cipher = self._key_bits(), keys.cipher
         first = following = self.next
         wire = following & SEQUENCE_MASK
-        columns = even_columns(datagrams, wire, flags, socket_id)
-        if clock is not None and columns is not None:
+        if clock is not None and (columns := even_columns(datagrams, wire, flags, socket_id)):
             words, stamps = columns
             plays = [start + (stamp - low & TIMESTAMP_MASK) * MICROSECOND for stamp in stamps]
             payloads = _opened(datagrams, wire, cipher)

@@ -175,6 +175,7 @@ class RepairQueue:
         """Forget everything."""
         self._wanted.clear()
         self._copies.clear()
+        self._probe = -1
         self._later.clear()
 
     def is_quiet(self, now: float) -> bool:

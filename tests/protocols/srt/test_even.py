@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from protocols.srt.even import FEW, MESSAGE_MASK, even_columns
-from protocols.srt.packet import DataPacket
+from protocols.srt.even import FEW, even_columns
+from protocols.srt.packet import MESSAGE_MASK, DataPacket
 
 FIRST, TARGET, MESSAGE = 7000, 0x01020304, 500
 
