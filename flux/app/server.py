@@ -132,9 +132,8 @@ class RouterPart:
 
     def _tick(self) -> None:
         # First of all the next tick: if something below fails, time must go on for the rest.
+        self._timer = Turns.of(asyncio.get_running_loop()).after(TICK, TICK_SLACK, self._tick)
         now = time.monotonic()
-        turns = Turns.of(asyncio.get_running_loop())
-        self._timer = turns.call(now + TICK, TICK_SLACK, self._tick, now)
         self._router.tick(now, time.time() - now)
         self._hls.tick(now)
         self._forwards.tick(now)

@@ -53,9 +53,10 @@ class LoopLag:
         return worst
 
     def _arm(self, turns: Turns) -> None:
-        now = monotonic()
-        due, slack = now + self._interval, self._interval * SLACK
-        self._turn = turns.call(due, slack, lambda: self._sample(turns, due), now)
+        due = monotonic() + self._interval
+        self._turn = turns.after(
+            self._interval, self._interval * SLACK, lambda: self._sample(turns, due)
+        )
 
     def _sample(self, turns: Turns, due: float) -> None:
         lag = max(turns.late, monotonic() - due)

@@ -26,5 +26,4 @@ class LoopScheduler:
 
     def call_along(self, delay: float, slack: float, callback: Callable[[], None]) -> None:
         """Run after `delay` seconds, or up to `slack` before with somebody else who is due."""
-        now = time.monotonic()
-        Turns.of(self._loop).call(now + delay, slack, callback, now)
+        Turns.of(self._loop).after(delay, slack, callback)

@@ -61,6 +61,11 @@ class Turns:
             self._arm(at, now)
         return turn
 
+    def after(self, delay: float, slack: float, callback: Callable[[], None]) -> Turn:
+        """Call after `delay` seconds, or up to `slack` before with another one."""
+        now = time.monotonic()
+        return self.call(now + delay, slack, callback, now)
+
     def move(self, turn: Turn, at: float, slack: float, now: float) -> None:
         """Call somebody who waits at another time."""
         was_first = turn.at <= self._handle_at

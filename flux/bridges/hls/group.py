@@ -53,6 +53,8 @@ def member_output(group: str) -> str:
 class MemberOutput:
     """Feeds one variant with the frames of its stream."""
 
+    leisure = LEISURE
+
     def __init__(
         self,
         group: str,
@@ -66,11 +68,6 @@ class MemberOutput:
         self.stream = stream
         self.member = member
         self._on_closed = on_closed
-
-    @property
-    def leisure(self) -> float:
-        """See `Output`."""
-        return LEISURE
 
     @property
     def size_bytes(self) -> int:
@@ -95,6 +92,8 @@ class MemberOutput:
 
 class GroupOutput:
     """What viewers of the group read; an output of the group's stream."""
+
+    leisure = LEISURE
 
     def __init__(
         self,
@@ -143,11 +142,6 @@ class GroupOutput:
         return self.core.playlist(name) if name.endswith(".m3u8") else self.core.owner(name)
 
     # -- an output of the group's stream --------------------------------------------------------
-
-    @property
-    def leisure(self) -> float:
-        """See `Output`."""
-        return LEISURE
 
     @property
     def size_bytes(self) -> int:

@@ -19,6 +19,8 @@ OUTPUT_NAME = "hls"
 class HlsOutput:
     """Feeds a segmenter; `on_change` is called when a segment is there or all is over."""
 
+    leisure = LEISURE
+
     def __init__(
         self,
         stream: Stream,
@@ -48,11 +50,6 @@ class HlsOutput:
         if not self.segmenter.tracks:
             raise PeerError("no-playable-track", 415, stream.name)
         self.segmenter.seed(stream.gop.frames(), now)
-
-    @property
-    def leisure(self) -> float:
-        """See `Output`."""
-        return LEISURE
 
     @property
     def size_bytes(self) -> int:

@@ -69,6 +69,8 @@ class FeedForms(Protocol):
 class FeedOutput:
     """The feed of one stream and format; it exists while somebody reads it."""
 
+    leisure = LEISURE
+
     def __init__(
         self,
         stream: Stream,
@@ -91,11 +93,6 @@ class FeedOutput:
         self.feed.keyless = stream.keyless
         self.feed.seed(stream.gop.frames())
         self.names: dict[FeedReader, str] = {}
-
-    @property
-    def leisure(self) -> float:
-        """See `Output`."""
-        return LEISURE
 
     @property
     def size_bytes(self) -> int:

@@ -137,8 +137,8 @@ class HttpServer:
 
     def _sweep(self) -> None:
         # First of all the next sweep: a fault in one must not be the last of all.
-        at, turns = time.monotonic(), Turns.of(asyncio.get_running_loop())
-        self._sweeper = turns.call(at + SWEEP_INTERVAL, SWEEP_INTERVAL / 2, self._sweep, at)
+        turns = Turns.of(asyncio.get_running_loop())
+        self._sweeper = turns.after(SWEEP_INTERVAL, SWEEP_INTERVAL / 2, self._sweep)
         now = self.now()
         for connection in tuple(self._connections):
             connection.sweep(now)

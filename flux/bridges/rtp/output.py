@@ -61,6 +61,7 @@ class RtpOutput:
     """One for each stream, while somebody reads it over RTP. Satisfies `media.stream.Output`."""
 
     name = OUTPUT
+    leisure = LEISURE
 
     def __init__(self, stream: Stream, emit: Emit, scheduler: Scheduler) -> None:
         """Raises PeerError `no-playable-track`."""
@@ -86,11 +87,6 @@ class RtpOutput:
         self.closed = False
 
     # -- for the stream ----------------------------------------------------------------------
-
-    @property
-    def leisure(self) -> float:
-        """See `Output`."""
-        return LEISURE
 
     @property
     def size_bytes(self) -> int:

@@ -386,8 +386,8 @@ class RtspBridge:
             self._emit(ReaderClosed(stream.name, PROTOCOL, session.id, reason, session.sent_bytes))
 
     def _tick(self) -> None:
-        now = time.monotonic()
         turns = Turns.of(asyncio.get_running_loop())
-        self._ticker = turns.call(now + REPORT_TICK, REPORT_TICK / 2, self._tick, now)
+        self._ticker = turns.after(REPORT_TICK, REPORT_TICK / 2, self._tick)
+        now = time.monotonic()
         self._slices.add(*(partial(session.tell, now) for session in self._players))
         self._slices.add(*(partial(group.tell, now) for group in self._groups.all()))

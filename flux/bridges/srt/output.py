@@ -3,9 +3,9 @@
 A datagram holds seven transport packets. The packets of an access unit leave together with what
 came before them, sound mostly, and with those that came in the same turn, so that a reader costs
 one call of the system for each picture at the most; what has no picture to wait for leaves after
-`WINDOW`. A joiner begins with PAT and PMT, then all from the newest key frame on, as fast as its
-line confirms it (`sender`). How datagrams are spread over time is `flux.bridges.rtp.datagrams`'
-business.
+the next turn. A joiner begins with PAT and PMT, then all from the newest key frame on, as fast as
+its line confirms it (`sender`). How datagrams are spread over time is
+`flux.bridges.rtp.datagrams`' business.
 """
 
 from collections.abc import Callable, Sequence
@@ -30,8 +30,9 @@ from protocols.srt.payloads import Payloads
 TABLES = b"\x47\x40\x00"  # a packet that a PAT begins in
 OUTPUT = "srt"  # key in `Stream.outputs`
 PACKET_BYTES = 7 * 188  # of a datagram: what libsrt takes by default
-WINDOW = 0.045  # seconds that sound may wait for a picture
-WINDOW_SLACK = 0.015  # seconds that it may wait less, rather than wake the process by itself
+# Sound waits for the picture that the source's next turn may bring, and so many seconds longer;
+# or shorter, rather than that it wakes the process by itself.
+WINDOW_SLACK = 0.015
 RUN_PACKETS = 48  # what one call of the system takes
 # To one reader, then a pause: receivers of SRT have twice the usual buffer, as they ask for more
 # than they get. Waking up for the next ones costs as much as sending them.
@@ -114,8 +115,7 @@ class SrtOutput:
                 self._scheduler.call_soon(self._flush_turn)
         elif not self._is_flush_due:
             self._is_flush_due = True
-            # By then the next turn of the source is over, which may bring the picture.
-            delay = max(WINDOW, self.leisure + WINDOW_SLACK)
+            delay = self.leisure + WINDOW_SLACK
             self._scheduler.call_along(delay, WINDOW_SLACK, self._flush_late)
 
     def tracks_changed(self, tracks: tuple[Track, ...]) -> None:

@@ -35,6 +35,7 @@ class TsDatagramOutput:
     """One for each stream, while it has such targets. Satisfies `media.stream.Output`."""
 
     name = OUTPUT
+    leisure = LEISURE
 
     def __init__(self, stream: Stream, scheduler: Scheduler) -> None:
         """Raises PeerError `no-playable-track`."""
@@ -56,11 +57,6 @@ class TsDatagramOutput:
             self._encode(frame)
 
     # -- for the stream ----------------------------------------------------------------------
-
-    @property
-    def leisure(self) -> float:
-        """See `Output`."""
-        return LEISURE
 
     @property
     def size_bytes(self) -> int:

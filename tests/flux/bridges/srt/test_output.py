@@ -10,7 +10,7 @@ from flux.base.errors import PeerError
 from flux.bridges.srt.output import (
     OUTPUT,
     RUN_PACKETS,
-    WINDOW,
+    WINDOW_SLACK,
     SrtOutput,
     runs_of,
     srt_output_of,
@@ -26,6 +26,7 @@ from tests.support import clips, frames, ts_check
 from tests.support.virtual import VirtualScheduler
 
 PACKET, SEVEN = 188, 1316
+WINDOW = LEISURE + WINDOW_SLACK  # seconds that sound waits for a picture
 
 
 class Receiver:
