@@ -1,6 +1,7 @@
 """SRTP and MIKEY with GStreamer, SDES with ffmpeg: each side opens what the other one makes."""
 
 import asyncio
+import contextlib
 import re
 import shutil
 import socket
@@ -33,6 +34,7 @@ GST = Path(__file__).parents[1] / "support" / "gst_secure.py"
 SSRC = 0xCAFE_0001
 FRAME = 160
 PCMA = "application/x-rtp,media=audio,clock-rate=8000,encoding-name=PCMA,payload=8"
+GST_LAUNCH = ("gst-launch-1.0", "-q", "--no-fault")  # one that crashes ends
 NICKS = {16: "aes-128-icm", 32: "aes-256-icm"}
 
 
@@ -192,9 +194,10 @@ class dialogue:
 # -- whole sessions --------------------------------------------------------------------------------
 
 
-async def until(is_so: Callable[[], bool]) -> None:
-    """Wait for another program; the test's own time limit ends it."""
-    while not is_so():  # noqa: ASYNC110  nothing in this process would set an event
+async def until(is_so: Callable[[], bool], program: asyncio.subprocess.Process) -> None:
+    """Wait for what this program does; the test's own time limit ends it."""
+    while not is_so():
+        assert program.returncode is None, "it has ended"
         await asyncio.sleep(0.05)
 
 
@@ -202,21 +205,28 @@ def has_heard(out: Path) -> bool:
     return out.exists() and out.stat().st_size >= 100 * FRAME
 
 
+def report_later(session: secure_rtsp.Session) -> None:
+    # quirk: GStreamer 1.22 reads RTP and RTCP over UDP in two threads, and about one srtpdec in 400
+    # crashes where the first packets of both come at once.
+    session.silent_packets = 25
+
+
 @pytest.mark.parametrize("transport", ["udp", "tcp"])
 async def test_gstreamers_player(transport: str, certificate: Certificate, tmp_path: Path) -> None:
     """rtspsrc plays what we protect, byte for byte over a rollover, and we open its reports."""
     tls = ServerTls(certificate.certificate, certificate.key)
     out = tmp_path / "out.alaw"
-    async with secure_rtsp.serving(tls, ntp_now()) as (port, sessions):
+    async with secure_rtsp.serving(tls, ntp_now(), report_later) as (port, sessions):
         program = await asyncio.create_subprocess_exec(
-            *("gst-launch-1.0", "-q", "rtspsrc", f"location=rtsps://127.0.0.1:{port}/tone"),
+            *(*GST_LAUNCH, "rtspsrc", f"location=rtsps://127.0.0.1:{port}/tone"),
             *(f"protocols={transport}", "latency=100", "tls-validation-flags=0", "!"),
             *("rtppcmadepay", "!", "filesink", "buffer-mode=unbuffered", f"location={out}"),
         )
         try:
-            await until(lambda: bool(sessions and sessions[-1].reports) and has_heard(out))
+            await until(lambda: bool(sessions and sessions[-1].reports) and has_heard(out), program)
         finally:
-            program.terminate()
+            with contextlib.suppress(ProcessLookupError):
+                program.terminate()
             await program.wait()
     heard = out.read_bytes()
     expected = b"".join(map(secure_rtsp.frame, range(1000)))
@@ -237,17 +247,19 @@ async def test_gstreamers_publisher(transport: str, certificate: Certificate) ->
     tls = ServerTls(certificate.certificate, certificate.key)
     async with secure_rtsp.serving(tls, ntp_now()) as (port, sessions):
         program = await asyncio.create_subprocess_exec(
-            *("gst-launch-1.0", "-q", "audiotestsrc", "is-live=true", "samplesperbuffer=160", "!"),
+            *(*GST_LAUNCH, "audiotestsrc", "is-live=true", "samplesperbuffer=160", "!"),
             *("audio/x-raw,rate=8000,channels=1", "!", "alawenc", "!", "rtspclientsink"),
             *(f"location=rtsps://127.0.0.1:{port}/tone", f"protocols={transport}"),
             *("profiles=savp", "tls-validation-flags=0"),
         )
         try:
             await until(
-                lambda: bool(sessions and sessions[-1].reports) and len(sessions[-1].heard) > 50
+                lambda: bool(sessions and sessions[-1].reports) and len(sessions[-1].heard) > 50,
+                program,
             )
         finally:
-            program.terminate()
+            with contextlib.suppress(ProcessLookupError):
+                program.terminate()
             await program.wait()
     receiver = sessions[-1].track.receiver
     assert receiver is not None

@@ -44,6 +44,7 @@ class Session(asyncio.Protocol):
         self.answered = ""  # the profile of the answer to SETUP, if not that
         self.keys: tuple[Attribute, ...] = self.track.attributes(ntp)  # of the description
         self.key_header = True  # whether SETUP is answered with one
+        self.silent_packets = 0  # before the first report
         self.is_udp_only = False
         self.is_srtp_only = False  # of what is announced
         self.changed: Callable[[], None] = lambda: None
@@ -165,7 +166,8 @@ class Session(asyncio.Protocol):
                 for at in range(0, len(data), segment):
                     self._send(0, data[at : at + segment])
             number += RUN
-            self._send(1, sender.protect_rtcp(pack("!BBHI", 0x80, 201, 1, SSRC)))
+            if number > self.silent_packets:
+                self._send(1, sender.protect_rtcp(pack("!BBHI", 0x80, 201, 1, SSRC)))
             await asyncio.sleep(RUN * FRAME / 8000)
 
     def hang_up(self) -> None:
