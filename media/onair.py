@@ -16,7 +16,9 @@ within it begins then. A source that falls silent without ending is taken off ai
 ended, but it stands by: its next key frame brings it back. Only where there is neither a slate nor
 another source it stays, since nothing would be won.
 
-Nobody is needed to see a slate: it begins without readers, too, but sleeps until one comes.
+Nobody is needed to see a slate: it begins without readers, too, but sleeps until one comes. A
+publisher whose media nobody has wanted for a while may count them instead of writing them; it
+writes the last of them as soon as anybody looks.
 """
 
 from collections.abc import Callable, Sequence
@@ -33,6 +35,7 @@ from media.stream import Emit, State
 from media.track import Track, TrackDescription
 
 SLOW = 3.0  # a source that sends seldom may be silent for so many times its usual pause
+UNSEEN_AFTER = 10.0  # seconds since anybody wanted what is published
 UNKNOWN_PAUSE = 5.0  # seconds that one may be silent that has just begun
 
 
@@ -80,6 +83,7 @@ class OnAir:
         self._options = options
         self._waiting: dict[Publisher, Standby] = {}
         self._ear = _Ear(0, 0.0, 0.0)
+        self._seen_at = 0.0  # when somebody wanted its media
 
     @property
     def publishers(self) -> tuple[Publisher, ...]:
@@ -176,6 +180,7 @@ class OnAir:
 
     def _arrive(self, publisher: Publisher, now: float) -> None:
         self.is_silent = False
+        self._seen_at = now
         self._ear = _Ear(self._stream.received_bytes, now, now)
         if self.priority is not None:
             self.priority.on_air(publisher.seat, now, "")
@@ -238,9 +243,16 @@ class OnAir:
 
     def wake(self, now: float) -> None:
         """A reader comes: a slate that sleeps begins to play."""
+        self.attend(now)
         if self.player is not None and self.player.is_asleep:
             self.player.wake(now)
             self.on_slate()
+
+    def attend(self, now: float) -> None:
+        """Somebody looks: what nobody wanted to see until now is published."""
+        self._seen_at = now
+        if self.publisher is not None:
+            self.publisher.see()
 
     def advance(self, now: float, *, is_wanted: bool) -> bool:
         """Publish what is due of the slate; False if there is nothing to come back for."""
@@ -277,6 +289,7 @@ class OnAir:
         stream = self._stream
         if self.publisher is not None:
             self._listen(now)
+            self._watch(now, is_wanted=is_wanted)
         is_lost = stream.state is State.LOST and now - stream.since >= stream.options.grace
         if is_lost or self._is_slate_over(now, is_wanted):
             self._give_up(now)
@@ -295,6 +308,15 @@ class OnAir:
         self._end_slate(now)
         self._stream.release(self._stream.reason or "source-lost", now)
         self.on_lost(now)
+
+    def _watch(self, now: float, *, is_wanted: bool) -> None:
+        """Whether anybody wants what is published. Who may be replaced has to show pictures."""
+        publisher, stream = self.publisher, self._stream
+        has_rivals = self.loop is not None or self.priority is not None or bool(self._waiting)
+        if is_wanted or stream.outputs or has_rivals or stream.state is not State.READY:
+            self._seen_at = now
+        if publisher is not None:
+            publisher.is_unseen = now - self._seen_at >= UNSEEN_AFTER
 
     def _listen(self, now: float) -> None:
         """Whether the source on air still sends."""

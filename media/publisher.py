@@ -37,6 +37,8 @@ class Publisher:
         self.closed = False
         self.standby: Standby | None = None  # while it is not on air
         self.on_ended: Callable[[str], None] | None = None  # its owner: somebody else ended it
+        self.is_unseen = False  # nobody has wanted its media for a while: `count` will do
+        self.on_wanted: Callable[[], None] | None = None  # its owner: write what was only counted
         self._on_close = on_close
         self._publish = stream.publish
         self._own: dict[Track, Track] | None = None  # its tracks -> the stream's, if not the same
@@ -58,6 +60,31 @@ class Publisher:
             self.stream.drops["publisher-closed"] += 1
             return
         self._publish(track, timestamp, payload, arrived, dts)
+
+    def count(self, track: Track, units: int, size_bytes: int, start: int, now: float) -> None:
+        """Units that came and are not written, as nobody wants them; negative: they are after all.
+
+        `start`: the time of one that a decoder can start with, in the source's 90 kHz, or NO_TIME.
+        """
+        if self.closed:
+            return
+        stream = self.stream
+        state = stream.inputs.get(track if self._own is None else self._own[track])
+        if state is None:
+            return
+        state.count(units, size_bytes, start)
+        stream.received_bytes += size_bytes
+        if units > 0:
+            stream.gop.clear()  # of no use any more
+            if start != NO_TIME:
+                stream.key_at = now
+
+    def see(self) -> None:
+        """Somebody wants its media."""
+        self.is_unseen = False
+        on_wanted, self.on_wanted = self.on_wanted, None
+        if on_wanted is not None:
+            on_wanted()
 
     def anchor(self, timestamps: Mapping[Track, int]) -> None:
         """These source timestamps are the same instant (RTP-Info, RFC 2326 section 12.33)."""
@@ -91,7 +118,7 @@ class Publisher:
         """The run is over: it was kicked, replaced, or its source has stopped."""
         if not self.closed:
             self.closed = True
-            self.standby = None
+            self.standby = self.on_wanted = None
             self._publish = self.stream.publish  # nothing of it holds itself
             self._on_close(self, reason, now)
             if self.on_ended is not None:
@@ -106,6 +133,7 @@ class Publisher:
 
     def wait(self, standby: Standby) -> None:
         """Write no further into the stream until `go_on_air`."""
+        self.see()
         self.standby = standby
         self._publish = self._stand_by
 

@@ -106,6 +106,7 @@ class Stream:
         self.readers = Readers(name, self.drops, emit)
         self.received_bytes = 0
         self.sent_bytes = 0  # by readers that have gone
+        self.kept_bytes = 0  # of what was counted and not published, with its source
         self.keyless = False
         self.key_at: float | None = None  # when the last key frame came
         self.timeline = Timeline(trust_source_clock=options.trust_source_clock)
@@ -431,8 +432,10 @@ class Stream:
 
     @property
     def size_bytes(self) -> int:
-        """Bytes of media that this stream holds: cache and outputs."""
-        return self.gop.size_bytes + sum(o.size_bytes for o in self.outputs.values())
+        """Bytes of media that this stream holds: cache, outputs, and what is only counted."""
+        return (
+            self.gop.size_bytes + self.kept_bytes + sum(o.size_bytes for o in self.outputs.values())
+        )
 
 
 def _is_video(track: Track) -> bool:

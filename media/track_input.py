@@ -6,6 +6,7 @@ from media.codecs.tracker import ParameterTracker
 from media.frame import NO_TIME
 from media.track import Track
 
+SOURCE_HZ = 90_000
 MEASURED_OVER = 0.5  # seconds at least
 
 
@@ -20,10 +21,22 @@ class TrackInput:
     size_bytes: int = 0
     is_broken: bool = False  # the next frame is marked as a discontinuity
     last_key: int = NO_TIME
+    last_start: int = NO_TIME  # the same of what is only counted, in 90 kHz of the source
     key_interval: float = 0.0  # seconds
     bitrate_bps: float = 0.0
     frames_per_second: float = 0.0
     counted: tuple[float, int, int] = (0.0, 0, 0)  # when, frames, bytes at the last measurement
+
+    def count(self, units: int, size_bytes: int, start: int) -> None:
+        """Count units that are not published, or count them off; see `Publisher.count`."""
+        self.frames += units
+        self.size_bytes += size_bytes
+        if units < 0:
+            self.last_start = NO_TIME
+        elif start != NO_TIME:
+            if self.last_start != NO_TIME:
+                self.key_interval = (start - self.last_start) / SOURCE_HZ
+            self.last_start, self.last_key = start, NO_TIME
 
     def measure(self, now: float) -> None:
         """Take the rates since the last time."""

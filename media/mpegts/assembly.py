@@ -13,6 +13,9 @@ A PES packet ends where its length says, or with the start of the next one where
 Loss policy as in `media/payloads/base.py`: what lost a packet is dropped whole and counted once, a
 gap between two PES packets counts as one, and joining in the middle is no loss. Where a PES packet
 is a row of small frames, those in front of the gap are whole, and are kept.
+
+A PID may be skimmed (`skim.py`): all of this goes on then, but of each PES packet only the front
+and the size are handed on.
 """
 
 from collections.abc import Callable
@@ -29,6 +32,7 @@ RUN_STRIPPED = 4  # packets in a row from which on it pays to cut all headers ou
 _START = b"\0\0\1"
 
 OnPes = Callable[[bytes, float, bool], None]  # data, arrival of the first byte, whether whole
+OnHead = Callable[[bytes, int, int], None]  # front of a whole PES packet, its size, its mark
 OnLoss = Callable[[], None]
 OnDrop = Callable[[str], None]
 
@@ -45,7 +49,9 @@ class PesAssembler:
         "_is_video",
         "_last",
         "_limit",
+        "_mark",
         "_on_drop",
+        "_on_head",
         "_on_loss",
         "_on_pes",
         "_pieces",
@@ -55,6 +61,7 @@ class PesAssembler:
         "counter",
         "has_clock",
         "is_broken",
+        "mark",
         "pid",
         "plain",
         "size_bytes",
@@ -93,6 +100,23 @@ class PesAssembler:
         self._skips = True  # until the next PES packet begins, and no loss is counted
         self._trusts_length = True
         self._last = b""  # payload, to know a duplicate
+        self._on_head: OnHead | None = None  # it is skimmed
+        self.mark = 0  # what the demuxer knows of the packet that comes
+        self._mark = 0  # of the one that the PES packet began with
+
+    def skim(self, on_head: OnHead) -> None:
+        """Hand on only the fronts of PES packets, that of the open one first."""
+        self._on_head = on_head
+        del self._pieces[1:]
+
+    def read_on(self) -> None:
+        """Hand on PES packets again, beginning as one who has seen nothing yet."""
+        self._on_head = None
+        self._close()
+        self._is_complete = False
+        self._skips = True
+        self.counter = self.plain = -1
+        self.mark = self._mark = 0
 
     def run(self, data: bytes, at: int, count: int, stride: int) -> None:
         """Take packets in a row that are nothing but payload, whose counters are right."""
@@ -104,7 +128,9 @@ class PesAssembler:
             if self._is_complete:
                 self._exceed()
             return
-        if count == 1:
+        if self._on_head is not None:
+            pass  # what it is worth is its size
+        elif count == 1:
             self._pieces.append(last)
         elif stride == PACKET_BYTES and count >= RUN_STRIPPED:
             piece = bytearray(data[at:end])
@@ -131,7 +157,8 @@ class PesAssembler:
         if is_start:
             self._start(payload, arrived)
         elif self._is_open:
-            self._pieces.append(payload)
+            if self._on_head is None:
+                self._pieces.append(payload)
             self.size_bytes += len(payload)
             self._grow()
         elif self._is_complete:
@@ -143,7 +170,7 @@ class PesAssembler:
             return
         self._skips = True
         self._on_drop(reason)
-        if self._is_open and self._salvages:
+        if self._is_open and self._salvages and self._on_head is None:
             self._on_pes(b"".join(self._pieces), self._arrived, False)
         self._close()
         self._is_complete = False
@@ -173,6 +200,7 @@ class PesAssembler:
                 self._finish()
         self._skips = self._is_complete = False
         self._is_open = True
+        self._mark = self.mark
         self._arrived = arrived
         self._pieces.append(payload)
         self.size_bytes = len(payload)
@@ -199,6 +227,12 @@ class PesAssembler:
     def _finish(self) -> None:
         """A PES packet is complete."""
         pieces = self._pieces
+        if self._on_head is not None:
+            head, size = pieces[0], self._expected or self.size_bytes
+            self._close()
+            self._is_complete = True
+            self._on_head(bytes(head), size, self._mark)
+            return
         data = b"".join(pieces) if len(pieces) > 1 or type(pieces[0]) is not bytes else pieces[0]
         if self._expected and len(data) > self._expected:
             data = data[: self._expected]

@@ -9,16 +9,20 @@ The walk of a packet:
     clock.py      33-bit times -> integers that never wrap
     elementary/   PES packets -> access units and frames
 
+While nobody wants its frames a stream is only skimmed: `skim.py`.
+
 Nothing here raises for what a peer sends: what is dropped is counted by `on_drop`, by reasons that
 begin with `ts-` or with the name of the elementary stream's syntax.
 """
 
+from media.frame import NO_TIME
 from media.mpegts.assembly import HEADER_BYTES, ONLY_PAYLOAD, OnDrop, PesAssembler
 from media.mpegts.clock import ProgramClock
 from media.mpegts.elementary.track import TrackReader
-from media.mpegts.events import TracksChanged, TsEvent, TsTrack
+from media.mpegts.events import TracksChanged, TsEvent, TsHead, TsTrack
 from media.mpegts.packet import PACKET_BYTES
 from media.mpegts.program import ProgramChooser
+from media.mpegts.skim import Block, SkimLog, is_start
 from media.mpegts.stream_types import carries_pes
 from media.mpegts.sync import PacketSync
 from media.mpegts.tables import Entry
@@ -61,6 +65,12 @@ class TsDemuxer:
         self._clock = ProgramClock()
         self._pcr_pid = NULL_PID
         self._number = 0  # of the program
+        self._is_to_skim = False
+        self._is_rereading = False  # what the log held
+        self._log: SkimLog | None = None  # while it skims
+        self._block = Block(b"", 0, 0, PACKET_BYTES, 0.0)  # that is being read
+        self._place = 0  # of its first packet in the log
+        self._index = 0  # in it, of the packet that is being read
         self.packets = 0  # with sync byte
         self._set_pids()
 
@@ -74,6 +84,11 @@ class TsDemuxer:
         """Bytes that stood where no packet was."""
         return self._sync.junk_bytes
 
+    @property
+    def log(self) -> SkimLog | None:
+        """What is not taken apart, while it skims."""
+        return self._log
+
     def close(self) -> None:
         """Forget what is not whole. Its parts, which hold this, are let go."""
         self._on_drop = _ignore
@@ -83,6 +98,8 @@ class TsDemuxer:
         for reader in self._readers.values():
             reader.close()
         self._readers.clear()
+        self._log = None
+        self._is_to_skim = False
         self._events = []
 
     def feed(self, data: bytes, arrived: float, *, is_datagram: bool = False) -> list[TsEvent]:
@@ -128,12 +145,84 @@ class TsDemuxer:
             reader.flush()
         return events
 
+    # -- skimming ----------------------------------------------------------------------------
+
+    def skim(self) -> None:
+        """Skim from the next place on where a decoder can start, if that can be done."""
+        self._is_to_skim = True
+
+    def read_on(self) -> list[TsEvent]:
+        """Take everything apart again, and what the log holds first.
+
+        Drops that this tells of have been told of before.
+        """
+        events = self._events = []
+        self._take_log(None)
+        return events
+
+    def _take_log(self, end: int | None) -> None:
+        """Take apart what the log holds, and skim no longer; `end`: a place to stop at."""
+        self._is_to_skim = False
+        log, self._log = self._log, None
+        if log is None:
+            return
+        for head in log.heads:
+            units, size = -head.units, -head.size_bytes
+            self._put(TsHead(head.track, units, size, NO_TIME, is_start=False, place=0))
+        for reader in self._pids.values():
+            if isinstance(reader, PesAssembler):
+                reader.read_on()
+        for track in self._readers.values():
+            track.lost()
+        arrived, self._is_rereading = self._arrived, True
+        for block in log.blocks(end):
+            self._arrived = block.arrived
+            self._read(block)
+        self._arrived, self._is_rereading = arrived, False
+
+    def _begin_to_skim(self) -> None:
+        """The packet that is being read begins a picture that a decoder can start with."""
+        readers = self._readers.values()
+        if any(reader.unit_ticks is None for reader in readers):
+            return
+        self._is_to_skim = False
+        log = self._log = SkimLog()
+        self._place = log.add(self._block.after(self._index)) - self._index
+        for pid, reader in self._readers.items():
+            assembler = self._pids[pid]
+            if isinstance(assembler, PesAssembler):
+                assembler.skim(reader.skim)
+
+    def _mark(self, reader: PesAssembler, packet: bytes, at: int) -> bool:
+        """Tell a reader of the packet that comes, with which a PES packet begins; whether a
+        decoder can start there."""
+        track = self._readers[reader.pid].track
+        is_random_access = at > HEADER_BYTES + 1 and packet[5] & 0x40 != 0
+        can_start = self._is_lead(track) and (
+            is_random_access or is_start(track.codec, packet[at:])
+        )
+        # Where there is no log it may begin here.
+        place = self._place + self._index if self._log is not None else int(can_start)
+        reader.mark = place << 1 | can_start
+        return can_start
+
+    def _is_lead(self, track: TsTrack) -> bool:
+        """Whether this is the first one with pictures."""
+        videos = (each.track for each in self._readers.values() if each.is_video)
+        return next(videos, None) is track
+
     # -- packets -----------------------------------------------------------------------------
 
     def _read_block(self, data: bytes, start: int, count: int) -> None:
         """Read `count` packets of `data`; see `PacketSync`."""
         self.packets += count
-        stride = self._sync.stride
+        block = self._block = Block(data, start, count, self._sync.stride, self._arrived)
+        if self._log is not None:
+            self._place = self._log.add(block)
+        self._read(block)
+
+    def _read(self, block: Block) -> None:
+        data, start, count, stride = block.data, block.start, block.count, block.stride
         end = start + (count - 1) * stride + HEADER_BYTES
         ones = data[start + 1 : end : stride]
         twos = data[start + 2 : end : stride]
@@ -149,6 +238,7 @@ class TsDemuxer:
             at = start + index * stride
             is_plain = three == reader.plain and not one & _ERROR_OR_START
             if not is_plain or not isinstance(reader, PesAssembler):
+                self._index = index
                 self._read_packet(reader, one, three, data[at : at + PACKET_BYTES])
                 index += 1
                 continue
@@ -189,17 +279,23 @@ class TsDemuxer:
                     self._clock.tick(int.from_bytes(packet[6:11], "big") >> 7)
         if not three & 0x10:
             return
+        if self._is_rereading and isinstance(reader, _TableReader):
+            return  # it is known, and may be old
         counter = three & 15
         if three & 0xC0:
             self._on_drop("ts-scrambled")
             if isinstance(reader, PesAssembler):
                 reader.scrambled(counter)
             return
-        is_start = bool(one & 0x40)
+        is_first = bool(one & 0x40)
         if isinstance(reader, PesAssembler):
-            reader.packet(packet[at:], is_start, counter, self._arrived)
+            is_skimmed = is_first and (self._is_to_skim or self._log is not None)
+            can_start = is_skimmed and self._mark(reader, packet, at)
+            reader.packet(packet[at:], is_first, counter, self._arrived)
+            if can_start and self._is_to_skim:
+                self._begin_to_skim()
         else:
-            self._read_table(reader, packet[at:], is_start, counter)
+            self._read_table(reader, packet[at:], is_first, counter)
 
     def _read_table(
         self, reader: _TableReader, payload: bytes, is_start: bool, counter: int
@@ -210,6 +306,7 @@ class TsDemuxer:
             self._chooser.lost(reader.pid)
         reader.counter = counter
         if self._chooser.push(reader.pid, payload, is_start):
+            self._take_log(self._place + self._index)  # with the tables that it came with
             self._set_pids()
 
     # -- tables ------------------------------------------------------------------------------
@@ -275,6 +372,8 @@ class TsDemuxer:
         )
 
     def _put(self, event: TsEvent) -> None:
+        if type(event) is TsHead and self._log is not None:
+            self._log.note(event)
         self._events.append(event)
 
 

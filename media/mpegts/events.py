@@ -58,4 +58,16 @@ class TsUnit:
     arrived: float  # monotonic seconds when its first byte came in
 
 
-TsEvent = TracksChanged | TrackDescribed | TsUnit
+@dataclass(slots=True)
+class TsHead:
+    """A PES packet that was skimmed (`skim.py`); negative ones: it comes again, as units."""
+
+    track: TsTrack
+    units: int  # that it holds
+    size_bytes: int  # of its payload
+    pts: int  # in 90 kHz, unwrapped; NO_TIME where it has none
+    is_start: bool  # a decoder can start there
+    place: int  # of its first packet in the log; 0: before it
+
+
+TsEvent = TracksChanged | TrackDescribed | TsUnit | TsHead

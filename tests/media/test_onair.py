@@ -6,9 +6,12 @@ import pytest
 
 from flux.base.errors import PeerError
 from media.events import PublisherStarted, PublisherStopped, SlateStarted, SlateStopped
-from media.onair import OnAirOptions
+from media.frame import NO_TIME
+from media.onair import UNSEEN_AFTER, OnAirOptions
+from media.priority import Priority, PriorityOptions, Seat
+from media.source import SourceStatus
 from media.stream import State
-from media.track import OPUS, Kind, TrackDescription
+from media.track import OPUS, Kind, Track, TrackDescription
 from tests.support.slate_house import (
     AUDIO,
     BOTH,
@@ -18,7 +21,9 @@ from tests.support.slate_house import (
     PICTURE,
     SLATE_IDR,
     SLATE_SOUND,
+    TICK,
     VIDEO,
+    Camera,
     House,
     loop,
 )
@@ -472,3 +477,149 @@ def test_who_joins_after_the_return_begins_with_the_sources_key_frame() -> None:
     house.log.frames.clear()
     house.watch()
     assert house.log.frames[0].key and house.log.frames[0].payload == (IDR + b"2",)
+
+
+# -- what nobody watches ---------------------------------------------------------------------------
+
+
+def unseen_house() -> tuple[House, Camera]:
+    """A stream that nobody has wanted for long enough."""
+    house = House()
+    camera = house.publish()
+    house.run(UNSEEN_AFTER + 1)
+    assert camera.publisher.is_unseen
+    return house, camera
+
+
+def test_a_publisher_is_unseen_when_nobody_has_wanted_it_for_a_while() -> None:
+    """Off, it is written for nobody for ever; and not before, since players come back."""
+    house = House()
+    camera = house.publish()
+    house.run(UNSEEN_AFTER - TICK)
+    assert not camera.publisher.is_unseen
+    house.run(4 * TICK)
+    assert camera.publisher.is_unseen
+
+
+@pytest.mark.parametrize("how", ["claim", "output", "attend"])
+def test_who_wants_a_publisher_makes_it_seen_and_for_a_while_longer(how: str) -> None:
+    """Whether there is a lease, an output that stays, or somebody who looks now and then."""
+    house, camera = unseen_house()
+    publisher = camera.publisher
+    if how == "claim":
+        house.lease = house.router.open("cam", lambda _: None, lambda *_: None, house.now)
+    elif how == "output":
+        house.stream.outputs["log"] = house.log
+    for _ in range(3):
+        if how == "attend":
+            house.onair.attend(house.now)
+        house.run(UNSEEN_AFTER - TICK)
+        assert not publisher.is_unseen
+    if house.lease is not None:
+        house.lease.close()
+    house.stream.outputs.clear()
+    house.onair.attend(house.now)
+    house.run(UNSEEN_AFTER - TICK)
+    assert not publisher.is_unseen
+    house.run(3 * TICK)
+    assert publisher.is_unseen
+
+
+@pytest.mark.parametrize("rival", ["slate", "priority", "standby"])
+def test_who_may_be_replaced_is_never_unseen(rival: str) -> None:
+    """It has to show pictures: what comes next goes on from them."""
+    house = House()
+    if rival == "priority":
+        seats = [Seat(SourceStatus()), Seat(SourceStatus("rtsp", "rtsp://cam/1"))]
+        house.source(Priority(seats, PriorityOptions(), lambda: house.now))
+    camera = house.publish(seat=0)
+    house.run(1.0)
+    if rival == "slate":
+        house.onair.set_loop(loop(*BOTH), house.now)
+    elif rival == "standby":
+        house.publish(seat=1)
+        assert len(house.onair.publishers) == 2
+    house.run(2 * UNSEEN_AFTER)
+    assert house.onair.publisher is camera.publisher
+    assert not camera.publisher.is_unseen
+
+
+def test_a_publisher_is_not_unseen_before_it_is_ready() -> None:
+    """Off, its tracks might never become known: it is ready by what it shows."""
+    house = House()
+    camera = house.publish()
+    camera.is_stalled = True
+    house.run(2 * UNSEEN_AFTER)
+    assert house.state() is State.WAITING
+    assert not camera.publisher.is_unseen
+    camera.is_stalled = False
+    house.run(UNSEEN_AFTER - TICK)
+    assert house.state() is State.READY
+    assert not camera.publisher.is_unseen
+    house.run(5 * TICK)
+    assert camera.publisher.is_unseen
+
+
+def test_a_claim_has_what_was_only_counted_written_before_it_is_served() -> None:
+    """Off, a player would wait for the next key frame."""
+    house, camera = unseen_house()
+    said: list[str] = []
+    camera.publisher.on_wanted = lambda: said.append("wanted")
+    house.router.open("cam", lambda _: said.append("ready"), lambda *_: None, house.now)
+    assert said == ["wanted", "ready"]
+    assert not camera.publisher.is_unseen
+
+
+def test_one_that_has_to_stand_by_is_asked_for_what_it_has() -> None:
+    """Off, what was kept would be written into the stream in the midst of the slate."""
+    house, camera = unseen_house()
+    said: list[State] = []
+    camera.publisher.on_wanted = lambda: said.append(house.state())
+    house.onair.set_loop(loop(*BOTH), house.now)
+    camera.is_stalled = True
+    house.run(4.0)
+    assert house.state() is State.SLATE
+    assert said == [State.READY]
+
+
+def test_what_is_counted_shows_in_all_figures_and_can_be_counted_off() -> None:
+    """Off, a stream that nobody watches would look like one that is silent."""
+    house, camera = unseen_house()
+    publisher, stream = camera.publisher, house.stream
+    track = publisher.tracks[0]
+    state = stream.inputs[track]
+    before, key_at = (state.frames, state.size_bytes, stream.received_bytes), stream.key_at
+
+    def more() -> tuple[int, ...]:
+        now = (state.frames, state.size_bytes, stream.received_bytes)
+        return tuple(new - old for new, old in zip(now, before, strict=True))
+
+    assert len(stream.gop) > 0
+    publisher.count(track, 5, 500, NO_TIME, house.now + 1)
+    assert more() == (5, 500, 500)
+    assert (len(stream.gop), stream.key_at) == (0, key_at)
+    publisher.count(track, 1, 100, 7 * 90_000, house.now + 2)
+    publisher.count(track, 1, 100, 9 * 90_000, house.now + 4)
+    assert more() == (7, 700, 700)
+    assert (state.key_interval, stream.key_at) == (2.0, house.now + 4)
+    publisher.count(track, -2, -200, 7 * 90_000, house.now + 5)
+    assert more() == (5, 500, 500)
+    publisher.count(track, 1, 100, 99 * 90_000, house.now + 6)  # long after those that came again
+    assert state.key_interval == 2.0
+
+
+def test_nothing_is_counted_for_what_is_not_there() -> None:
+    """A publisher that has gone, and a track that the stream does not have."""
+    house, camera = unseen_house()
+    publisher, stream = camera.publisher, house.stream
+    received, cached = stream.received_bytes, len(stream.gop)
+    publisher.count(Track(9, Kind.VIDEO, OPUS, 90_000), 5, 500, 90_000, house.now)
+    assert (stream.received_bytes, len(stream.gop)) == (received, cached)
+    track = publisher.tracks[0]
+    state = stream.inputs[track]
+    frames = state.frames
+    publisher.on_wanted = lambda: pytest.fail("it has gone")
+    lose(house)
+    publisher.see()
+    publisher.count(track, 5, 500, 90_000, house.now)
+    assert (state.frames, stream.received_bytes) == (frames, received)

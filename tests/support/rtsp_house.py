@@ -39,6 +39,7 @@ class FakePublisher:
         self.on_ended: Callable[[str], None] | None = None
         self.link: Callable[[], LinkFigures] | None = None
         self.since = 0.0
+        self.is_unseen = False
 
     def write(
         self,

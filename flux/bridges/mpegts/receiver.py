@@ -12,6 +12,9 @@ A change of the PMT, or of a stream's sample rate, is weighed in the same way. W
 and clock rates stay what they are, in the same order, the run goes on with the new PIDs; where not,
 it ends with `tracks-changed` and a new one begins at once under the same name.
 
+While nobody watches, the stream is only skimmed (`media/mpegts/skim.py`). The publisher tells so,
+and that somebody comes.
+
 All streams of a program count from one clock. The router is told so by an anchor for the first
 units, and by reports for a stream whose first unit comes much later.
 """
@@ -24,7 +27,7 @@ from media.codecs.aac import AacParameters
 from media.frame import NO_TIME
 from media.mpegts.clock import CLOCK_HZ
 from media.mpegts.demuxer import TsDemuxer
-from media.mpegts.events import TrackDescribed, TracksChanged, TsEvent, TsTrack, TsUnit
+from media.mpegts.events import TrackDescribed, TracksChanged, TsEvent, TsHead, TsTrack, TsUnit
 from media.mpegts.packet import PACKET_BYTES
 from media.publisher import Publisher, Publishing
 from media.receiver import RUN_PAUSE, Receiver, anchor
@@ -34,6 +37,9 @@ START_TIMEOUT = 3.0  # seconds from the PMT on, in which streams may show what t
 PROGRAM_TIMEOUT = 10.0  # seconds of bytes without any program
 MAX_KEPT_BYTES = 16 << 20  # of units that wait for a run
 LATE = 5.0  # seconds after the run's begin, from which on a stream's first unit needs a report
+
+MAX_LOG_BYTES = 4 << 20  # that are taken apart at once when somebody comes: some 15 ms
+LOG_PAUSE = 60.0  # seconds without skimming after a log that grew too long
 
 NO_PROGRAM = "ts-no-program"
 
@@ -57,15 +63,23 @@ class TsReceiver(Receiver[TsUnit]):
         on_ended: Callable[[str], None],
         *,
         on_playing: Callable[[], None] | None = None,
+        on_wanted: Callable[[], None] | None = None,
         program: int | None = None,
     ) -> None:
-        """See `Receiver`; `program` is the number of the one to take."""
+        """See `Receiver`; `program` is the number of the one to take.
+
+        `on_wanted()` is called when somebody comes after nobody had wanted the media for a while.
+        """
         super().__init__(name, router, origin, on_ended, on_playing, MAX_KEPT_BYTES)
         self._demuxer = TsDemuxer(self.dropped, program=program)
         self._carried: dict[TsTrack, _Carried] = {}  # those of the run
         self._listed: tuple[TsTrack, ...] = ()  # those of the PMT
         self._is_deciding = False
         self._base: tuple[int, float] | None = None  # 90 kHz and Unix time of the run's begin
+        self._on_wanted = on_wanted
+        self._is_skimming = False  # or waits for a place to begin with that
+        self._skims_from = 0.0  # not before
+        self._is_catching_up = False
 
     @property
     def packets(self) -> int:
@@ -98,6 +112,10 @@ class TsReceiver(Receiver[TsUnit]):
             self._decide(is_late=True)
 
     def _let_go(self) -> None:
+        self._on_wanted = None
+        if self._is_skimming and self._publisher is not None:
+            self._is_skimming = False
+            self._publisher.stream.kept_bytes = 0
         self._demuxer.close()
 
     # -- what came ---------------------------------------------------------------------------
@@ -115,6 +133,9 @@ class TsReceiver(Receiver[TsUnit]):
                 self._take(events)
         if self._deadline is not None and now >= self._deadline:
             self.handle_timer(now)
+        publisher = self._publisher
+        if publisher is not None and (publisher.is_unseen or self._is_skimming):
+            self._look(publisher)
 
     def _take(self, events: Sequence[TsEvent]) -> None:
         for event in events:
@@ -126,13 +147,69 @@ class TsReceiver(Receiver[TsUnit]):
                     self._carry(carried, event)
                 elif self._is_deciding:  # else sound that was left out, until it is described
                     self._keep(event, "ts-start-overflow")
+            elif type(event) is TsHead:
+                self._count(event)
             elif type(event) is TracksChanged:
                 self._list(event.tracks)
             elif type(event) is TrackDescribed:
                 self._weigh(event.track)
 
+    # -- skimming ----------------------------------------------------------------------------
+
+    def dropped(self, reason: str, count: int = 1) -> None:
+        """See `Receiver`."""
+        if not self._is_catching_up:
+            super().dropped(reason, count)
+
+    def _look(self, publisher: Publisher) -> None:
+        """Skim while nobody watches, as long as the log is short."""
+        log = self._demuxer.log
+        if log is not None and log.size_bytes > MAX_LOG_BYTES:
+            self._skims_from = self._now + LOG_PAUSE
+            self._read_on()
+        elif not publisher.is_unseen:
+            self._read_on()
+        elif not self._is_skimming and not self._is_deciding and self._now >= self._skims_from:
+            self._is_skimming = True
+            self._demuxer.skim()
+        if publisher.is_unseen:
+            publisher.on_wanted = self._wanted
+        if self._is_skimming:
+            log = self._demuxer.log
+            publisher.stream.kept_bytes = log.size_bytes if log is not None else 0
+
+    def _wanted(self) -> None:
+        """Somebody comes."""
+        self._read_on()
+        if self._on_wanted is not None:
+            self._on_wanted()
+
+    def _read_on(self) -> None:
+        """Take everything apart again, beginning with what was kept."""
+        self._is_skimming = False
+        self._is_catching_up = True
+        try:
+            # Who is described anew begins a run, and what was kept is for that one.
+            self._take(sorted(self._demuxer.read_on(), key=_is_for_later))
+        finally:
+            self._is_catching_up = False
+        if self._publisher is not None:
+            self._publisher.stream.kept_bytes = 0
+
+    def _count(self, head: TsHead) -> None:
+        """Units that came, and nobody wants to see."""
+        publisher, carried = self._publisher, self._carried.get(head.track)
+        if publisher is not None and carried is not None:
+            start = head.pts if head.is_start else NO_TIME
+            publisher.count(carried.track, head.units, head.size_bytes, start, self._now)
+
+    # -- runs --------------------------------------------------------------------------------
+
     def _list(self, tracks: tuple[TsTrack, ...]) -> None:
         """The PMT lists these streams now."""
+        self._is_skimming = False
+        if self._publisher is not None:
+            self._publisher.stream.kept_bytes = 0
         self._listed = tracks
         self._take_kept()
         if not tracks:  # they may come again
@@ -256,6 +333,11 @@ class TsReceiver(Receiver[TsUnit]):
         base, unix = self._base
         seconds = (_in_clock(timestamp, track.clock_rate) - base) / CLOCK_HZ
         publisher.sender_report(track, ntp_from_unix(unix + seconds), timestamp, self._now)
+
+
+def _is_for_later(event: TsEvent) -> bool:
+    """Of what was kept; in the order of the others that it holds."""
+    return type(event) is TsUnit
 
 
 def _differs(track: Track, description: TrackDescription) -> bool:

@@ -181,6 +181,9 @@ class SnapshotBridge:
         elif ask.may_start and not stream.is_open:
             self._start(ask)
         else:
+            onair = self._router.onair(ask.stream)
+            if onair is not None:
+                onair.attend(self._now())
             self._look(ask)
 
     def _start(self, ask: _Ask) -> None:

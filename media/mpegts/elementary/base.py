@@ -62,6 +62,11 @@ class ElementaryParser(Protocol):
         """The stream has ended: what is held is complete."""
         ...
 
+    @property
+    def unit_ticks(self) -> float | None:
+        """How long a unit lasts, in 90 kHz; 0: each PES packet is one; None: nobody can tell."""
+        ...
+
 
 __all__ = (
     "MAX_UNIT_BYTES",

@@ -40,6 +40,11 @@ class OpaqueParser:
     def flush(self) -> None:
         """The stream has ended; nothing is held."""
 
+    @property
+    def unit_ticks(self) -> float | None:
+        """See `ElementaryParser`."""
+        return 0.0
+
 
 class KlvParser(OpaqueParser):
     """KLV, asynchronous: as it is; synchronous (`has_cells`): out of metadata access unit cells.
@@ -93,6 +98,11 @@ class KlvParser(OpaqueParser):
         """Packets are missing."""
         self._pieces.clear()
         self._size = 0
+
+    @property
+    def unit_ticks(self) -> float | None:
+        """See `ElementaryParser`; a PES packet may hold any number of cells."""
+        return None if self._has_cells else 0.0
 
 
 def cell_header(size_bytes: int, sequence: int) -> bytes:

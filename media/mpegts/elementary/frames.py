@@ -50,6 +50,7 @@ class FrameSplitter:
         self._tries = 0
         self._base = NO_TIME  # a time in 90 kHz ...
         self._since = 0  # ... and the samples from there to the next frame
+        self._last_samples = 0  # of one frame
         self.sample_rate = 1
 
     # What a codec says.
@@ -141,6 +142,13 @@ class FrameSplitter:
     def flush(self) -> None:
         """The stream has ended; a frame that is not complete stays so."""
 
+    @property
+    def unit_ticks(self) -> float | None:
+        """See `ElementaryParser`."""
+        if not self._is_synced or not self._last_samples:
+            return None
+        return self._last_samples * CLOCK_HZ / self.sample_rate
+
     def emit(self, payload: tuple[bytes, ...], samples: int, arrived: float) -> None:
         """Hand a unit on; the next one is `samples` later."""
         self.send(self.stamp(samples), payload, arrived)
@@ -149,6 +157,7 @@ class FrameSplitter:
         """The time of the next frame, which lasts so many samples, for `send`."""
         stamp = self._base, self._since
         self._since += samples
+        self._last_samples = samples
         return stamp
 
     def send(self, stamp: tuple[int, int], payload: tuple[bytes, ...], arrived: float) -> None:

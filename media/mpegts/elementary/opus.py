@@ -27,6 +27,7 @@ class OpusParser:
         self._channels = channels
         self._is_described = False
         self._next = NO_TIME  # time of the next packet, at 48 kHz
+        self._samples = 0  # of the last packet
 
     def push(self, pes: Pes) -> None:
         """Take a PES packet: some packets, each with its control header."""
@@ -51,6 +52,7 @@ class OpusParser:
                     self._output.describe(CLOCK_RATE, parameters)
                 self._output.unit(self._next, self._next, (packet,), pes.arrived)
                 self._next += samples
+                self._samples = samples
         except WireError as error:
             if pes.is_whole:
                 self._output.drop(error.reason)
@@ -62,6 +64,11 @@ class OpusParser:
 
     def flush(self) -> None:
         """The stream has ended; nothing is held."""
+
+    @property
+    def unit_ticks(self) -> float | None:
+        """See `ElementaryParser`."""
+        return self._samples * CLOCK_HZ / CLOCK_RATE or None
 
 
 def read_control_header(data: bytes, at: int) -> tuple[int, int]:

@@ -13,7 +13,7 @@ from media.mpegts.elementary.loas import LoasParser
 from media.mpegts.elementary.mpeg_audio import MpegAudioParser
 from media.mpegts.elementary.opus import OpusParser
 from media.mpegts.elementary.video import VideoParser
-from media.mpegts.events import TrackDescribed, TsEvent, TsTrack, TsUnit
+from media.mpegts.events import TrackDescribed, TsEvent, TsHead, TsTrack, TsUnit
 from media.mpegts.pes import STREAM_ID_PADDING, parse_pes_header
 from media.mpegts.stream_types import (
     STREAM_AAC_LATM,
@@ -33,7 +33,7 @@ from media.track import AAC, AC3, EAC3, H264, H265, KLV, MP3, OPUS, Kind
 class TrackReader:
     """Gives a PID its parser; the parser's `Output`."""
 
-    __slots__ = ("_clock", "_on_drop", "_parser", "_put", "track")
+    __slots__ = ("_clock", "_on_drop", "_parser", "_pts", "_put", "track")
 
     def __init__(
         self,
@@ -47,6 +47,7 @@ class TrackReader:
         self._put = put
         self._on_drop = on_drop
         self._parser: ElementaryParser | None = None
+        self._pts = NO_TIME  # of the last PES packet with a time
         known = identify(entry)
         if known is not None:
             self._set_codec(*known)
@@ -90,6 +91,7 @@ class TrackReader:
         pts = dts = NO_TIME
         if header.pts != NO_TIME:
             pts, dts = self._clock.times(header.pts, header.dts)
+            self._pts = pts
         payload = data[header.payload_at :]
         parser = self._parser
         if parser is None:
@@ -99,6 +101,30 @@ class TrackReader:
             if self.track.clock_rate:
                 self._put(TrackDescribed(self.track))
         parser.push(Pes(payload, pts, dts, arrived, is_whole))
+
+    def skim(self, front: bytes, size_bytes: int, mark: int) -> None:
+        """Take the front of a PES packet; `mark` is twice its place, and one for a start."""
+        try:
+            header = parse_pes_header(front)
+        except WireError as error:
+            if size_bytes <= len(front):  # else the header goes on in the next packet
+                self._on_drop(error.reason)
+            return
+        if header.stream_id == STREAM_ID_PADDING:
+            return
+        pts, before = NO_TIME, self._pts
+        if header.pts != NO_TIME:
+            pts = self._pts = self._clock.times(header.pts, header.dts)[0]
+        units, ticks = 1, self.unit_ticks
+        if ticks and NO_TIME not in (pts, before):
+            units = max(round((pts - before) / ticks), 0)
+        size_bytes -= header.payload_at
+        self._put(TsHead(self.track, units, size_bytes, pts, bool(mark & 1), mark >> 1))
+
+    @property
+    def unit_ticks(self) -> float | None:
+        """See `ElementaryParser`."""
+        return None if self._parser is None else self._parser.unit_ticks
 
     def lost(self) -> None:
         """Packets are missing."""

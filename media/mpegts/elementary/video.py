@@ -190,6 +190,11 @@ class VideoParser:
             self._end()
             self._emit()
 
+    @property
+    def unit_ticks(self) -> float | None:
+        """See `ElementaryParser`."""
+        return 0.0 if self._proof > PROOF else None
+
     def _is_cut_short(self, nal: bytes) -> bool:
         """Whether a payload ended before it could be told what this NAL unit is."""
         if not nal:

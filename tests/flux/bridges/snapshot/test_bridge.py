@@ -180,6 +180,22 @@ async def test_the_tag_spares_the_transfer_and_the_work() -> None:
         assert rig.bridge.darkroom.developed == 3
 
 
+async def test_what_nobody_watched_is_written_before_the_picture_is_looked_for() -> None:
+    """Off, there is none: its frames were only counted."""
+    async with running() as rig:
+        rig.begin(BUNNY)
+        rig.send(*BUNNY[1:4])  # ready, and nothing in the cache
+        publisher = rig.publisher
+        assert publisher is not None
+        publisher.is_unseen = True
+        publisher.on_wanted = lambda: rig.send(*BUNNY[KEYS[1] : KEYS[1] + 3])
+        answer = await rig.get("/live/cam.jpg")
+        assert answer.status == 200
+        assert not publisher.is_unseen
+    wanted = pictures.key_pictures(clips.BUNNY)[1]
+    assert pictures.psnr(pictures.read_jpeg(answer.body), wanted) > 32
+
+
 async def test_head_has_the_length_and_no_body() -> None:
     async with running() as rig:
         rig.begin(BUNNY)
