@@ -50,7 +50,7 @@ from tests.support.program import Program
 
 FLUX, LIBSRT = "flux", "libsrt"
 SEND, RECEIVE, RELAY = "send", "receive", "relay"
-WARM = 12.0  # seconds between the last joiner and the window: turns are long after ten of calm
+WARM = 16.0  # seconds from the last joiner to the window: after ten turns are long, streams skimmed
 RAMP_READERS = 150  # in a second
 ENOUGH = 0.98  # of the packets that were due must have come
 REMADE = 0.94  # of the bytes: FLUX makes the stream anew, without what only fills

@@ -58,7 +58,7 @@ NEVER = float("inf")
 
 class Connection:
     """Public: `result`, `socket_id`, `peer`, `max_payload_bytes`, `feedback`, `round_trip`,
-    `reasons` (of refusals)."""
+    `reasons` (of refusals), `inbox` (if it is its own)."""
 
     def __init__(
         self,
@@ -87,6 +87,7 @@ class Connection:
         self._events: deque[ConnectionEvent] = deque()
         self.feedback = Feedback(parts, self._presence)
         self.round_trip = parts.rtt
+        self.inbox = None if parts.is_inbox_shared else parts.inbox
         self._is_shutdown_due = self._is_error_due = False
         self._is_over = False  # the last event is told
         self._now = now  # of the last turn

@@ -15,10 +15,12 @@ Entry = tuple[float, bytes | None, int]
 
 
 class Inbox(Protocol):
-    """`expected`: the first packet that is missing. `clock` None: nothing is timed."""
+    """`expected`: the first packet that is missing. `clock` None: nothing is timed. `deferred`:
+    seconds that packets wait beyond their play time."""
 
     expected: int
     clock: PlayClock | None
+    deferred: float
 
     @property
     def held(self) -> int:

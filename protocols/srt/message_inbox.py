@@ -35,6 +35,7 @@ class MessageInbox:
         """`capacity` in packets, from the first that was not handed out on."""
         self.expected = first_sequence
         self.clock: PlayClock | None = None
+        self.deferred = 0.0
         self.is_held = False
         self.given_up = 0
         self.broken = 0

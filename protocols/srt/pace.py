@@ -10,6 +10,7 @@ on. What it costs is that the first question for a packet that gets lost then is
 so long that three attempts at least are left within the latency; half as long where we only send,
 since the last packet of a turn is missed with the next one only. Links whose pace hangs on our
 acknowledgements do not bear it, nor do those with little to acknowledge, whose sender might wonder.
+What a link hands out later than it is due (`defer`) may be missing for so much longer.
 """
 
 from collections.abc import Collection, Iterable
@@ -91,8 +92,10 @@ class Pace:
         if urgent:
             urgent.difference_update([link for link in urgent if link.end or not link.is_urgent])
         for part in touched:
-            if isinstance(part, Link) and part.is_urgent and not part.end:
-                urgent.add(part)
+            if isinstance(part, Link) and not part.end:
+                self._longest = max(CALM_REST, min(self._longest, part.leisure))
+                if part.is_urgent:
+                    urgent.add(part)
         if urgent:
             self._urgent_at, self.rest = now, SHORT_REST
             return
@@ -138,6 +141,8 @@ def patience(link: Link) -> float:
         return 0.0
     latencies = result.receive_latency_ms, result.send_latency_ms  # 0: nothing goes that way
     latency = min(filter(None, latencies), default=0) / 1000
+    if connection.inbox is not None:
+        latency += connection.inbox.deferred
     # What the peer tells has our own pauses in it.
     trip, first = connection.round_trip, result.rtt
     answer = trip.overdue if trip.prompt is None else min(trip.overdue, trip.prompt)
@@ -149,3 +154,13 @@ def patience(link: Link) -> float:
         # and the question for it lies until the one after that.
         spare /= 2
     return min(spare, latency * LATENCY_SHARE, link.leisure)
+
+
+def defer(link: Link, seconds: float, now: float) -> None:
+    """Hand out what is due up to so much later, in live mode, as nobody waits for it."""
+    connection = link.connection
+    if connection is not None and connection.inbox is not None:
+        is_sooner, connection.inbox.deferred = seconds < connection.inbox.deferred, seconds
+        if is_sooner and not link.end:
+            connection.handle_timer(now)
+            link.flush(now)

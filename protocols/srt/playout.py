@@ -6,7 +6,9 @@ filled, the packets behind it move over. When `ready` is empty and the first pac
 the hole before it is skipped (TLPKTDROP), unless late packets are to be waited for.
 
 While nothing is missing, a packet may be played up to one tick late, so that one turn serves many;
-a hole is skipped on time, so that what is behind it is not held up.
+a hole is skipped on time, so that what is behind it is not held up. All of it may be deferred
+where nobody waits for what is played; it is handed out in larger pieces then, unless it takes too
+much of the room.
 """
 
 from collections import deque
@@ -19,12 +21,16 @@ from protocols.srt.inbox import Entry
 from protocols.srt.tsbpd import PlayClock
 
 TICK = 0.010
+MOST_DEFERRED = 0.25  # of the capacity
 MAX_SKIPS = 256  # ranges that are remembered, to tell belated packets from duplicates
 NEVER = float("inf")
 
 
 class Playout:
-    """Public counters: `skipped` packets, `unreadable` ones; `lateness`: of turns, in ms."""
+    """Public counters: `skipped` packets, `unreadable` ones; `lateness`: of turns, in ms.
+
+    `deferred`, which may be changed: seconds that packets wait beyond their play time.
+    """
 
     __slots__ = (
         "_ahead",
@@ -36,6 +42,7 @@ class Playout:
         "_skips",
         "_starts",
         "clock",
+        "deferred",
         "expected",
         "lateness",
         "skipped",
@@ -59,6 +66,7 @@ class Playout:
         self.skipped = 0
         self.unreadable = 0
         self.lateness = Histogram()
+        self.deferred = 0.0
 
     @property
     def held(self) -> int:
@@ -156,9 +164,14 @@ class Playout:
         events: list[DataReceived] = []
         if not ready and not self._ahead:
             return events
+        due = now - self.deferred
+        if ready:
+            if len(ready) >= MOST_DEFERRED * self._capacity:
+                due = now
+            if ready[0][0] > due:
+                return events
+            self.lateness.observe((due - ready[0][0]) * 1000)
         payloads: list[bytes] = []
-        if ready and ready[0][0] <= now:
-            self.lateness.observe((now - ready[0][0]) * 1000)
         while True:
             while ready and ready[0][0] <= now:
                 payload = ready.popleft()[1]
@@ -169,7 +182,7 @@ class Playout:
                     payloads = self._hand_out(payloads, events, 1)
             if ready or not self._ahead or not self._drops_late:
                 break
-            if self._ahead[self._starts[0]][0] > now:
+            if self._ahead[self._starts[0]][0] > due:
                 break
             payloads = self._hand_out(payloads, events, self._skip())
         self._hand_out(payloads, events, 0)
@@ -197,7 +210,7 @@ class Playout:
     def get_timer(self) -> float:
         """See `Inbox`."""
         if self._ready:
-            return self._ready[0][0] + TICK
+            return self._ready[0][0] + TICK + self.deferred
         if self._ahead and self._drops_late:
-            return self._ahead[self._starts[0]][0]
+            return self._ahead[self._starts[0]][0] + self.deferred
         return NEVER

@@ -372,7 +372,8 @@ class Receiver:
         echo = ECHO_DELAY if losses.has_echo(self._loss) else 0.0
         if self._clock is None:  # a file: the sender's pace decides when an answer comes
             overdue, echo = max(overdue, FILE_OVERDUE), 0.0
-        asked = losses.due(now, min(rtt.rtt, rtt.lowest), overdue, echo)
+        answer = min(rtt.rtt, rtt.lowest) - self._inbox.deferred  # it may come later by that
+        asked = losses.due(now, answer, overdue, echo)
         has = self._inbox.has  # another link of the group may have brought it
         wanted = [number for number in asked if not has(number)]
         bodies: list[bytes] = []

@@ -4,7 +4,8 @@ Theory of operation. A NAK names packets. Each is sent again at once, but not
 
 - when its last copy went out less than a round trip ago: the NAK was written before that could
   arrive (`nak-early`);
-- when it would come after its play time (`repair-late`);
+- when it would come after its play time (`repair-late`), unless the peer shows that it waits, as
+  it still asks for it a whole latency after that;
 - faster than the budget allows (`repair_budget`), a share of the input: a path that drops at random
   is repaired, and one that is too narrow is not flooded.
 
@@ -34,6 +35,7 @@ PERIODIC_SHARE = 0.2  # of all questions; late turns make a few of them look lik
 MEMORY = 256  # questions; then older ones count half
 MAX_KNOWN = 16_384
 FILE_GUARD = 0.015  # seconds at least between two copies of one packet, in file modes
+PATIENT = 0.05  # seconds beyond a latency after the first late question: nobody else asks so long
 WAIT = 0.001  # seconds at least, until a budget is looked at again
 NEVER = float("inf")
 
@@ -79,6 +81,8 @@ class RepairQueue:
         self._wanted: set[int] = set()
         self._copies: dict[int, Copy] = {}
         self._probe = -1  # a packet that nobody asked for
+        self._late: dict[int, float] = {}  # when it was first too late for a packet
+        self._awaited: set[int] = set()  # those that the peer asked for much later still
         self._later: list[tuple[float, int, bool]] = []  # heap: at, packet, whether doubled
         self._early = 0.0  # signs that the peer asks by a timer
         self._questions = 0.0
@@ -112,6 +116,9 @@ class RepairQueue:
                 self._early += 1
         if self._probe in numbers:
             self._probe = -1
+        if self._late:
+            since = now - self._latency - PATIENT
+            self._awaited.update([each for each in numbers if self._late.get(each, now) < since])
         self.budget.lost += news
         self._judge(len(numbers))
         if is_list and self.is_peer_periodic:
@@ -170,11 +177,16 @@ class RepairQueue:
         copies = self._copies
         for old in [each for each in copies if each < number]:
             del copies[old]
+        if self._late:
+            self._late = {each: at for each, at in self._late.items() if each >= number}
+            self._awaited = {each for each in self._awaited if each >= number}
 
     def clear(self) -> None:
         """Forget everything."""
         self._wanted.clear()
         self._copies.clear()
+        self._late.clear()
+        self._awaited.clear()
         self._probe = -1
         self._later.clear()
 
@@ -216,7 +228,8 @@ class RepairQueue:
             if batch is None:
                 self._wanted.discard(number)
                 continue
-            if is_timed and now > batch.sent_at + useful:
+            if is_timed and now > batch.sent_at + useful and number not in self._awaited:
+                self._note_late(number, now)
                 self._wanted.discard(number)
                 self._count.refuse("repair-late")
                 continue
@@ -229,6 +242,11 @@ class RepairQueue:
             chosen.append((batch, number))
             self._note(batch, number, now)
         return chosen
+
+    def _note_late(self, number: int, now: float) -> None:
+        if len(self._late) >= MAX_KNOWN:
+            del self._late[next(iter(self._late))]
+        self._late.setdefault(number, now)
 
     def get_timer(self, now: float) -> float:
         """When `due` may have something; infinity: when the peer asks."""

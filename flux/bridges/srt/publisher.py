@@ -17,7 +17,11 @@ from media.track import TrackDescription
 from protocols.srt.events import DataReceived
 from protocols.srt.link import Channel, Link, LinkHandler
 from protocols.srt.options import Mode
+from protocols.srt.pace import defer
 
+# While nobody watches: seconds that datagrams may lie in the socket, and when their time has come.
+UNSEEN_REST = 0.200
+DEFERRED = 0.5
 PACKETS = 7  # transport packets of a datagram that is missing: as many as most have
 
 
@@ -60,7 +64,12 @@ class SrtPublisher(LinkHandler):
         self.link = link
         self._heard_at = now
         self._receiver = TsReceiver(
-            self.name, self, PROTOCOL, self.end, on_playing=self._on_playing
+            self.name,
+            self,
+            PROTOCOL,
+            self.end,
+            on_playing=self._on_playing,
+            on_wanted=lambda: self._rest(time.monotonic()),
         )
         self._arm(now)
 
@@ -79,8 +88,7 @@ class SrtPublisher(LinkHandler):
             receiver.receive(b"".join(event.payloads), now)
         else:
             receiver.receive_datagrams(event.payloads, now)
-        if isinstance(link, Link) and self._publisher is not None:
-            link.leisure = leisure_of(self._publisher.stream.outputs.values())
+        self._rest(now)
         if not self._is_over:
             self._arm(now)
 
@@ -125,6 +133,16 @@ class SrtPublisher(LinkHandler):
         return figures_of(self.link)
 
     # -- inside ------------------------------------------------------------------------------
+
+    def _rest(self, now: float) -> None:
+        """Say how long what comes may lie: while nobody watches, much is read at once."""
+        link, publisher = self.link, self._publisher
+        if isinstance(link, Link) and publisher is not None:
+            is_unseen = publisher.is_unseen
+            link.leisure = (
+                UNSEEN_REST if is_unseen else leisure_of(publisher.stream.outputs.values())
+            )
+            defer(link, DEFERRED if is_unseen else 0.0, now)
 
     def _arm(self, now: float) -> None:
         due = self._heard_at + self._media_timeout

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 
+from flux.bridges.srt.publisher import DEFERRED, UNSEEN_REST
 from flux.bridges.srt.sender import LATENCY_SHARE
 from protocols.srt.link import Link, LinkHandler
 from protocols.srt.options import LEISURE, Control, Options, RateOptions, RepairOptions
@@ -17,6 +18,7 @@ from protocols.srt.pace import (
     REST,
     SHORT_REST,
     Pace,
+    defer,
     patience,
 )
 from protocols.srt.packet import RETRANSMITTED, unpack_header
@@ -150,13 +152,30 @@ def test_as_long_as_the_application_can_wait() -> None:
     assert patience(link) == LEISURE
 
 
-def lossy(rtt: float, longest: float | None = None) -> tuple[float, float]:
+def test_who_hears_less_patience_rests_less_at_once() -> None:
+    """Not only when all links are asked again."""
+    _, link = connected()
+    pace = Pace(0.0, 1000)
+    pace.measure([link], 20.0)
+    pace.fill(50, 20.0, is_behind=False)
+    pace.look([link], 50, 20.0)
+    assert pace.rest > LEISURE
+    link.leisure = LEISURE
+    pace.look([link], 50, 20.1)
+    assert pace.rest == LEISURE
+
+
+def lossy(
+    rtt: float, longest: float | None = None, deferred: float = 0.0, losses: int = 2
+) -> tuple[float, float]:
     """A stream that loses a packet now and then, and its first copy, on its way to an endpoint
     that rests while nothing is missing: the share that came, and the mean rest.
 
-    `longest`: it rests so long, whatever the link bears.
+    `longest`: it rests so long, whatever the link bears. `deferred`: so much later are payloads
+    handed out. `losses` of each packet, with its copies.
     """
     pair, link = connected(rtt)
+    defer(link, deferred, pair.net.now)
     node = pair.net.nodes[LISTENER]
     copies: dict[int, int] = {}
     rests: list[float] = []
@@ -168,7 +187,7 @@ def lossy(rtt: float, longest: float | None = None) -> tuple[float, float]:
             return True
         copies[sequence] = copies.get(sequence, 0) + 1
         assert bool(word & RETRANSMITTED) is (copies[sequence] > 1)
-        return copies[sequence] > 2
+        return copies[sequence] > losses
 
     def measure(now: float) -> None:
         del now
@@ -195,6 +214,19 @@ def test_losses_within_a_long_rest_are_mended(rtt: float) -> None:
     share, rest = lossy(rtt)
     assert share == 1.0
     assert rest > CALM_REST
+
+
+@pytest.mark.parametrize("rtt", [0.001, 0.020])
+def test_what_is_handed_out_later_may_be_missing_for_longer(rtt: float) -> None:
+    """As while nobody watches."""
+    share, rest = lossy(rtt, UNSEEN_REST, DEFERRED, 1)
+    assert share == 1.0
+    assert lossy(rtt, UNSEEN_REST, 0.0, 1)[0] < 1.0
+    _, link = connected(rtt)
+    before = patience(link)
+    defer(link, DEFERRED, 0.0)
+    assert rest == pytest.approx(UNSEEN_REST)
+    assert before < UNSEEN_REST <= patience(link)
 
 
 def test_a_rest_that_nobody_measured_loses() -> None:

@@ -71,6 +71,41 @@ def test_a_hole_is_skipped_when_what_is_behind_it_is_due() -> None:
     assert not inbox.insert(3, entry(3)), "belated"
 
 
+def test_what_nobody_waits_for_comes_later_and_many_at_once() -> None:
+    inbox = playout()
+    inbox.deferred = 0.5
+    inbox.append_run(0, run(0, 20))
+    assert inbox.release(0.4) == []
+    assert inbox.get_timer() == 0.5 + TICK
+    assert inbox.release(0.5) == [DataReceived([b"%d" % n for n in range(20)], 0)]
+    inbox.append_run(20, run(20, 24))
+    inbox.deferred = 0.0  # somebody waits now
+    assert inbox.release(0.22) == [DataReceived([b"20", b"21", b"22"], 0)]
+
+
+def test_what_is_deferred_leaves_room() -> None:
+    """It comes when its time has come, as ever, before it takes more than a quarter."""
+    inbox = playout(100)
+    inbox.deferred = 0.5
+    inbox.append_run(0, run(0, 24))
+    assert inbox.release(0.3) == []
+    inbox.append_run(24, run(24, 26))
+    assert inbox.release(-1.0) == []
+    assert len(inbox.release(0.3)[0].payloads) == 26
+
+
+def test_a_hole_in_what_is_deferred_may_be_filled_for_longer() -> None:
+    inbox = playout()
+    inbox.deferred = 0.5
+    inbox.append_run(1, run(1, 5))
+    assert inbox.get_timer() == 0.51
+    assert inbox.release(0.5) == []
+    assert inbox.insert(0, entry(0, 1e-9))
+    assert inbox.release(0.51) == [DataReceived([b"0", b"1", b"2", b"3", b"4"], 0)]
+    inbox.append_run(6, run(6, 8))
+    assert inbox.release(0.56) == [DataReceived([b"6", b"7"], 1)], "but not for ever"
+
+
 def test_without_dropping_it_waits_for_ever() -> None:
     inbox = playout(drops_late=False)
     inbox.append_run(0, run(0, 2))

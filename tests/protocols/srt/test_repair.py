@@ -4,7 +4,13 @@ from dataclasses import dataclass, field
 
 from pytest import approx
 
-from protocols.srt.repair import DOUBLE_DELAY, LAST_MARGIN, PERIODIC_SIGNS, RepairQueue
+from protocols.srt.repair import (
+    DOUBLE_DELAY,
+    LAST_MARGIN,
+    PATIENT,
+    PERIODIC_SIGNS,
+    RepairQueue,
+)
 from protocols.srt.repair_budget import MIN_DEPTH
 from protocols.srt.rtt import RttEstimator
 from protocols.srt.send_buffer import SendBuffer
@@ -105,6 +111,21 @@ def test_a_peer_that_waits_gets_it_late() -> None:
     bench = Bench(drops_late=False)
     bench.queue.ask([10], 5.0)
     assert bench.due(5.0) == [10]
+
+
+def test_who_asks_longer_than_anybody_else_is_waiting() -> None:
+    """It defers what is due, as nobody watches there. After an outage, a peer that does not asks
+    for very old packets too, but not for long."""
+    bench = Bench()
+    first = 0.010 + LATENCY + 0.1
+    for now in (first, first + 0.05, first + LATENCY + PATIENT):
+        bench.queue.ask([10], now)
+        assert bench.due(now) == []
+    last = first + LATENCY + PATIENT + 0.001
+    bench.queue.ask([10, 11], last)
+    assert bench.due(last) == [10]
+    bench.queue.forget_below(11)
+    assert bench.count.reasons == {"repair-late": 4}
 
 
 def test_untimed_packets_are_never_late() -> None:

@@ -3,7 +3,9 @@
 import os
 import time
 
-from flux.bridges.srt.publisher import SrtPublisher
+import pytest
+
+from flux.bridges.srt.publisher import DEFERRED, UNSEEN_REST, SrtPublisher
 from flux.bridges.srt.sessions import SrtSessions
 from media.output import LEISURE, UNSEEN
 from media.router import Router
@@ -20,7 +22,7 @@ from tests.support.srt_stage import transport_stream
 from tests.support.srt_virtual import VirtualEndpoint
 
 
-async def test_media_that_nobody_takes_may_lie() -> None:
+async def test_media_that_nobody_takes_may_lie(monkeypatch: pytest.MonkeyPatch) -> None:
     router = Router(lambda event: None)
     stream = router.declare("cam", StreamOptions()).stream
     ended: list[str] = []
@@ -33,7 +35,8 @@ async def test_media_that_nobody_takes_may_lie() -> None:
     pump = VirtualEndpoint(pair.net, ("198.18.9.9", 9))
     link = Link(pump, 1, CALLER, Options(), publisher, None, os.urandom)
     link.connection = pair.listener
-    now = time.monotonic()
+    now = pair.net.now
+    monkeypatch.setattr("flux.bridges.srt.publisher.time.monotonic", lambda: pair.net.now)
     publisher.connected(link, now)
     datagrams = transport_stream(clips.BUNNY)
     half = len(datagrams) // 2
@@ -49,5 +52,17 @@ async def test_media_that_nobody_takes_may_lie() -> None:
     del stream.outputs[log.name]
     publisher.received(link, DataReceived(datagrams[half + 7 : half + 14]), now + half * 0.01)
     assert link.leisure == UNSEEN
+    run = router.publisher("cam")
+    assert run is not None
+    run.is_unseen = True
+    publisher.received(link, DataReceived(datagrams[half + 14 : half + 21]), now + half * 0.01)
+    assert link.leisure == UNSEEN_REST
+    assert pair.listener.inbox is not None
+    assert pair.listener.inbox.deferred == DEFERRED
+    assert patience(link) == pytest.approx(UNSEEN_REST)
+    FrameLog(router, "cam", time.monotonic)
+    assert pair.listener.inbox.deferred == 0.0, "at once"
+    publisher.received(link, DataReceived(datagrams[half + 21 : half + 28]), now + half * 0.01)
+    assert link.leisure == LEISURE
     publisher.closed(link, "over", 0)
     assert ended == ["over"]
