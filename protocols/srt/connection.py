@@ -193,6 +193,8 @@ class Connection:
 
     def _receive_shutdown(self, packet: ControlPacket, now: float) -> None:
         self._presence.hear_shutdown(now)
+        if self.inbox is not None:
+            self.inbox.deferred = 0.0  # the end waits for what is inside
 
     def _receive_drop_request(self, packet: ControlPacket, now: float) -> None:
         request = DropRequest.parse(packet)

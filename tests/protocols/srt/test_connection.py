@@ -211,6 +211,20 @@ def test_shutdown_lets_what_came_be_played() -> None:
     assert pair.received.closed_at == approx(pair.received.arrivals[-1].at, abs=0.05)
 
 
+def test_an_end_does_not_wait_for_what_is_deferred() -> None:
+    """Off, the name of a publisher whom nobody watches is taken for half a second more."""
+    pair = Pair(Link(delay=0.02))
+    assert pair.listener.inbox is not None
+    pair.listener.inbox.deferred = 5.0
+    pair.stream(100)
+    pair.run(0.2)
+    assert not pair.received.numbers
+    pair.caller.close(pair.net.now)
+    pair.run(0.5)
+    assert len(pair.received.numbers) == 100
+    assert pair.received.closed is not None
+
+
 def test_a_lost_shutdown_is_sent_twice() -> None:
     pair = Pair(Link(delay=0.02))
     lost: list[bytes] = []
