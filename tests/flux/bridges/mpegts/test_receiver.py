@@ -1,54 +1,25 @@
 """TS into the router: when a run begins, what changes it, how its tracks are aligned."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 
 import pytest
 
 from flux.base.errors import PeerError
 from flux.bridges.mpegts import TsReceiver
 from flux.bridges.mpegts.receiver import PROGRAM_TIMEOUT, START_TIMEOUT
-from media.frame import Frame
 from media.mpegts.format import TsFormat
 from media.mpegts.stream_types import KLV_LABEL
-from media.output import LEISURE
 from media.publisher import Publisher
 from media.router import Router
 from media.stream import State, StreamOptions
-from media.track import KLV, Kind, Track, TrackDescription
+from media.track import KLV, Kind, TrackDescription
 from tests.support import clips, ts_build
 from tests.support.ts_build import Mux, registration
 from tests.support.ts_demux import cut
+from tests.support.watcher import Watcher
 
 BEGIN = 100.0
 VIDEO, SOUND, OTHER, DATA = 0x100, 0x101, 0x102, 0x103
-
-
-@dataclass(slots=True)
-class Watcher:
-    """Satisfies `media.stream.Output`: keeps what a stream gives."""
-
-    name: str = "watcher"
-    frames: list[Frame] = field(default_factory=list)
-    changes: int = 0
-    ended: str = ""
-
-    def frame(self, frame: Frame) -> None:
-        self.frames.append(frame)
-
-    def tracks_changed(self, tracks: tuple[Track, ...]) -> None:
-        self.changes += 1
-
-    def close(self, reason: str) -> None:
-        self.ended = reason
-
-    @property
-    def leisure(self) -> float:
-        return LEISURE
-
-    @property
-    def size_bytes(self) -> int:
-        return 0
 
 
 class Rig:

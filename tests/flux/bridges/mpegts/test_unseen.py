@@ -4,7 +4,6 @@ The judge is a twin: the same bytes at the same times, for a stream that is clai
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 
 import pytest
 
@@ -12,16 +11,16 @@ from flux.bridges.mpegts import TsReceiver, receiver
 from media.frame import Frame
 from media.lease import Lease
 from media.onair import UNSEEN_AFTER
-from media.output import LEISURE
 from media.publisher import Publisher
 from media.router import Router
 from media.stream import State, Stream, StreamOptions
-from media.track import Kind, Track
+from media.track import Kind
 from media.track_input import TrackInput
 from tests.support import clips, ts_build, ts_demux
 from tests.support.looped import looped, rounds
 from tests.support.ts_build import DATA_PID, VIDEO_PID, Mux
 from tests.support.ts_demux import cut
+from tests.support.watcher import Watcher
 
 BEGIN = 100.0
 TICK = 0.25  # of the server
@@ -30,31 +29,6 @@ ODD = 1000  # bytes that a stream may be cut into
 BUNNY_SECONDS = rounds(clips.BUNNY)  # key frames at 0, 1.83 and 5.7 of each round
 SKIMMED = BUNNY_SECONDS + 2.5  # by then: the first key frame after UNSEEN_AFTER has come
 AS_DATAGRAMS_AND_BYTES = pytest.mark.parametrize("is_stream", [False, True], ids=["udp", "tcp"])
-
-
-@dataclass(slots=True)
-class Watcher:
-    """Satisfies `media.stream.Output`: keeps what a stream gives."""
-
-    name: str = "watcher"
-    frames: list[Frame] = field(default_factory=list)
-
-    def frame(self, frame: Frame) -> None:
-        self.frames.append(frame)
-
-    def tracks_changed(self, tracks: tuple[Track, ...]) -> None:
-        """They come with the frames."""
-
-    def close(self, reason: str) -> None:
-        """Nothing is kept open."""
-
-    @property
-    def leisure(self) -> float:
-        return LEISURE
-
-    @property
-    def size_bytes(self) -> int:
-        return 0
 
 
 class Rig:
