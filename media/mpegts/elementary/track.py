@@ -29,6 +29,8 @@ from media.mpegts.tables import Entry
 from media.parameters import Parameters
 from media.track import AAC, AC3, EAC3, H264, H265, KLV, MP3, OPUS, Kind
 
+LONGEST = 2 * CLOCK_HZ  # of a PES packet with sound; more is a pause, or a clock that was set
+
 
 class TrackReader:
     """Gives a PID its parser; the parser's `Output`."""
@@ -116,8 +118,8 @@ class TrackReader:
         if header.pts != NO_TIME:
             pts = self._pts = self._clock.times(header.pts, header.dts)[0]
         units, ticks = 1, self.unit_ticks
-        if ticks and NO_TIME not in (pts, before):
-            units = max(round((pts - before) / ticks), 0)
+        if ticks and NO_TIME not in (pts, before) and 0 <= pts - before <= LONGEST:
+            units = round((pts - before) / ticks)
         size_bytes -= header.payload_at
         self._put(TsHead(self.track, units, size_bytes, pts, bool(mark & 1), mark >> 1))
 

@@ -240,6 +240,24 @@ def test_data_are_counted_by_their_packets() -> None:
     assert {h.size_bytes for h in skimmed.heads if h.track.pid == DATA_PID} == {4}
 
 
+@pytest.mark.parametrize("jump", [3600, -3600])
+def test_a_clock_that_is_set_is_no_hour_of_sound(jump: int) -> None:
+    whole = ts_demux.demux(looped(clips.BUNNY, 4))
+    mux = Mux()
+    data = mux.tables([(0x1B, VIDEO_PID), (0x0F, AUDIO_PID)])
+    frame = bytes((0xFF, 0xF1, 0x4C, 0x80, 0x0D, 0x7F, 0xFC)) + bytes(100)
+    units = whole.of(VIDEO)
+    for number, unit in enumerate(units):
+        shift = 90_000 * (4000 + (jump if number > len(units) * 3 // 4 else 0))
+        stream = b"".join(b"\0\0\0\1" + nal for nal in (b"\x09\xf0", *unit.payload))
+        pts, dts = unit.pts + shift, unit.dts + shift
+        data += mux.unit(VIDEO_PID, ts_build.pes(stream, pts, dts, length=0))
+        data += mux.unit(AUDIO_PID, ts_build.pes(frame, dts, stream_id=0xC0))
+    pieces = cut(data, 1316)
+    skimmed = Skimmed(pieces, len(pieces) // 2, len(pieces))
+    assert 0 < skimmed.counted(AUDIO_PID) < 2 * len(units)
+
+
 @pytest.mark.parametrize(
     ("codec", "front", "expected"),
     [
