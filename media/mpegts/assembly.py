@@ -31,7 +31,8 @@ HEADER_BYTES = 4
 RUN_STRIPPED = 4  # packets in a row from which on it pays to cut all headers out at once
 _START = b"\0\0\1"
 
-OnPes = Callable[[bytes, float, bool], None]  # data, arrival of the first byte, whether whole
+Pieces = list[bytes | bytearray]  # in order; the first is the front of a PES packet
+OnPes = Callable[[Pieces, float, bool], None]  # arrival of the first byte, whether whole
 OnHead = Callable[[bytes, int, int], None]  # front of a whole PES packet, its size, its mark
 OnLoss = Callable[[], None]
 OnDrop = Callable[[str], None]
@@ -90,7 +91,7 @@ class PesAssembler:
         self.plain = -1  # fourth header byte of the next packet, if it is nothing but payload
         self.has_clock = False  # this is the PID of the program clock
         self.is_broken = False  # discontinuity_indicator was set since the last payload
-        self._pieces: list[bytes | bytearray] = []
+        self._pieces: Pieces = []
         self.size_bytes = 0  # of the pieces
         self._expected = 0  # bytes of the PES packet; 0: it does not say
         self._limit = FREE_BYTES if is_video else MAX_OTHER_BYTES
@@ -133,7 +134,7 @@ class PesAssembler:
         elif count == 1:
             self._pieces.append(last)
         elif stride == PACKET_BYTES and count >= RUN_STRIPPED:
-            piece = bytearray(data[at:end])
+            piece = bytearray(memoryview(data)[at:end])
             del piece[::188], piece[::187], piece[::186], piece[::185]
             self._pieces.append(piece)
         else:
@@ -171,7 +172,7 @@ class PesAssembler:
         self._skips = True
         self._on_drop(reason)
         if self._is_open and self._salvages and self._on_head is None:
-            self._on_pes(b"".join(self._pieces), self._arrived, False)
+            self._on_pes(self._pieces, self._arrived, False)
         self._close()
         self._is_complete = False
         self._on_loss()
@@ -233,16 +234,15 @@ class PesAssembler:
             self._is_complete = True
             self._on_head(bytes(head), size, self._mark)
             return
-        data = b"".join(pieces) if len(pieces) > 1 or type(pieces[0]) is not bytes else pieces[0]
-        if self._expected and len(data) > self._expected:
-            data = data[: self._expected]
+        if self._expected and self.size_bytes > self._expected:
+            pieces = [b"".join(pieces)[: self._expected]]
         arrived = self._arrived
         self._close()
         self._is_complete = True
-        self._on_pes(data, arrived, True)
+        self._on_pes(pieces, arrived, True)
 
     def _close(self) -> None:
-        self._pieces.clear()
+        self._pieces = []  # the old ones were handed on
         self.size_bytes = 0
         self._expected = 0
         self._is_open = False

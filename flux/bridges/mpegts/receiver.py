@@ -19,7 +19,7 @@ All streams of a program count from one clock. The router is told so by an ancho
 units, and by reports for a stream whose first unit comes much later.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from flux.base.units import ntp_from_unix, rescale
@@ -36,6 +36,7 @@ from media.track import H264, H265, Track, TrackDescription
 START_TIMEOUT = 3.0  # seconds from the PMT on, in which streams may show what they are
 PROGRAM_TIMEOUT = 10.0  # seconds of bytes without any program
 MAX_KEPT_BYTES = 16 << 20  # of units that wait for a run
+WALK = 64  # datagrams that are walked at once: what they become on the way fits into the caches
 LATE = 5.0  # seconds after the run's begin, from which on a stream's first unit needs a report
 
 MAX_LOG_BYTES = 4 << 20  # that are taken apart at once when somebody comes: some 15 ms
@@ -93,9 +94,11 @@ class TsReceiver(Receiver[TsUnit]):
     def receive_datagrams(self, datagrams: Sequence[bytes], now: float) -> None:
         """Take datagrams in the order they came."""
         sizes = set(map(len, datagrams))  # one or two
+        pieces: Iterable[bytes] = datagrams
         if len(datagrams) > 1 and not any(size % PACKET_BYTES for size in sizes):
-            datagrams = (b"".join(datagrams),)  # whole packets: one walk for all of them
-        self._receive(datagrams, now, is_datagram=True)
+            starts = range(0, len(datagrams), WALK)  # whole packets: one walk for many of them
+            pieces = (b"".join(datagrams[at : at + WALK]) for at in starts)
+        self._receive(pieces, now, is_datagram=True)
 
     def gap(self, packets: int, now: float) -> None:
         """It is known that at least so many transport packets are missing here."""
@@ -120,7 +123,7 @@ class TsReceiver(Receiver[TsUnit]):
 
     # -- what came ---------------------------------------------------------------------------
 
-    def _receive(self, pieces: Sequence[bytes], now: float, *, is_datagram: bool) -> None:
+    def _receive(self, pieces: Iterable[bytes], now: float, *, is_datagram: bool) -> None:
         if self.closed:
             return
         self._now = now

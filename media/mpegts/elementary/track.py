@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 from flux.base.errors import WireError
 from media.frame import NO_TIME
+from media.mpegts.assembly import Pieces
 from media.mpegts.clock import CLOCK_HZ, ProgramClock
 from media.mpegts.elementary.ac3 import Ac3Parser, Eac3Parser
 from media.mpegts.elementary.adts import AdtsParser
@@ -14,7 +15,7 @@ from media.mpegts.elementary.mpeg_audio import MpegAudioParser
 from media.mpegts.elementary.opus import OpusParser
 from media.mpegts.elementary.video import VideoParser
 from media.mpegts.events import TrackDescribed, TsEvent, TsHead, TsTrack, TsUnit
-from media.mpegts.pes import STREAM_ID_PADDING, parse_pes_header
+from media.mpegts.pes import STREAM_ID_PADDING, PesHeader, parse_pes_header
 from media.mpegts.stream_types import (
     STREAM_AAC_LATM,
     STREAM_METADATA,
@@ -79,10 +80,10 @@ class TrackReader:
 
     # From the assembler.
 
-    def take(self, data: bytes, arrived: float, is_whole: bool) -> None:
+    def take(self, pieces: Pieces, arrived: float, is_whole: bool) -> None:
         """Take a PES packet."""
         try:
-            header = parse_pes_header(data)
+            header = self._header(pieces)
         except WireError as error:
             if is_whole:
                 self._on_drop(error.reason)
@@ -94,7 +95,9 @@ class TrackReader:
         if header.pts != NO_TIME:
             pts, dts = self._clock.times(header.pts, header.dts)
             self._pts = pts
-        payload = data[header.payload_at :]
+        # The header goes off before the pieces are joined: a picture is copied once less.
+        pieces[0] = pieces[0][header.payload_at :]
+        payload = b"".join(pieces)
         parser = self._parser
         if parser is None:
             if not payload:
@@ -103,6 +106,17 @@ class TrackReader:
             if self.track.clock_rate:
                 self._put(TrackDescribed(self.track))
         parser.push(Pes(payload, pts, dts, arrived, is_whole))
+
+    def _header(self, pieces: Pieces) -> PesHeader:
+        """The header, which is all in the first piece afterwards; `WireError` as for any."""
+        try:
+            return parse_pes_header(bytes(pieces[0]))
+        except WireError:
+            if len(pieces) == 1:
+                raise
+        whole = b"".join(pieces)  # it goes on in the next packet
+        pieces[:] = [whole]
+        return parse_pes_header(whole)
 
     def skim(self, front: bytes, size_bytes: int, mark: int) -> None:
         """Take the front of a PES packet; `mark` is twice its place, and one for a start."""

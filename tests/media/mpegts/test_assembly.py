@@ -26,7 +26,7 @@ class Rig:
         self.drops: Counter[str] = Counter()
         self.assembler = PesAssembler(
             VIDEO_PID,
-            lambda data, arrived, whole: self.found.append((data, arrived, whole)),
+            lambda pieces, *rest: self.found.append((b"".join(pieces), *rest)),
             self._lost,
             lambda reason: self.drops.update((reason,)),
             lambda: True,
