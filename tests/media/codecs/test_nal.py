@@ -1,10 +1,18 @@
 """NAL units as bytes."""
 
+import re
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from media.codecs.nal import frame_rate, has_sei_message, split_annexb, unescape
+from media.codecs.nal import (
+    frame_rate,
+    has_sei_message,
+    split_annexb,
+    split_start_codes,
+    unescape,
+)
 from tests.support import nal
 
 
@@ -22,6 +30,17 @@ def test_start_codes_of_both_lengths_and_padding_split() -> None:
 def test_annexb_round_trip(nals: list[bytes]) -> None:
     units = [nal.escape(unit) for unit in nals]
     assert split_annexb(b"".join(b"\0\0\1" + unit for unit in units)) == units
+
+
+@given(st.lists(st.sampled_from([0, 0, 0, 1, 3, 0x65]), max_size=60).map(bytes))
+def test_start_codes_split_as_a_regular_expression_would(data: bytes) -> None:
+    assert split_start_codes(data) == re.split(b"\0\0\1", data)
+
+
+def test_no_more_cuts_than_asked_for() -> None:
+    data = b"x" + b"\0\0\1\x65" * 1000
+    assert len(split_start_codes(data, 10)) == 11
+    assert b"\0\0\1".join(split_start_codes(data, 10)) == data
 
 
 def test_sei_messages_are_listed() -> None:
