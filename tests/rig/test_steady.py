@@ -54,7 +54,10 @@ async def test_waiting_lasts_as_long_as_ever(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_who_waits_for_a_core_does_not_work() -> None:
-    """Two programs on one core: what the other one has of it is not this one's time."""
+    """Two programs on one core: what the other one has of it is not this one's time.
+
+    Three times, since a machine that stands still has nobody wait.
+    """
     cores = os.sched_getaffinity(0)
     core = min(cores)
     # It ends by itself, should we be cut off.
@@ -70,14 +73,19 @@ while time.monotonic() < end: pass
             assert other.stdout is not None
             other.stdout.readline()
             os.sched_setaffinity(0, {core})
-            began, own = time.perf_counter(), steady.own_time()
-            while time.perf_counter() - began < 2 * STALL:
-                pass
-            own = steady.own_time() - own
+            owns = [_own_time_of(2 * STALL) for _ in range(3)]
         finally:
             os.sched_setaffinity(0, cores)
             other.kill()
-    assert own < 1.8 * STALL
+    assert min(owns) < 1.8 * STALL, owns
+
+
+def _own_time_of(seconds: float) -> float:
+    """What of so many seconds without a pause is this thread's."""
+    began, own = time.perf_counter(), steady.own_time()
+    while time.perf_counter() - began < seconds:
+        pass
+    return steady.own_time() - own
 
 
 def test_who_sleeps_is_not_left_off() -> None:
