@@ -85,6 +85,7 @@ class Camera:
         self.descriptions = descriptions
         self._began = time.monotonic()
         self.publisher: Publisher | None = None
+        self.times: list[list[float]] = [[] for _ in descriptions]  # when each track's frames came
         self.start()
 
     def start(self) -> None:
@@ -104,6 +105,7 @@ class Camera:
         """One frame of a track, now."""
         assert self.publisher is not None
         now = time.monotonic()
+        self.times[track].append(now)
         rate = self.descriptions[track].clock_rate
         self.publisher.write(
             self.publisher.tracks[track], round((now - self._began) * rate), payload, now
