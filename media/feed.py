@@ -415,10 +415,12 @@ class Feed:
             for chunk in self._log.slice(reader.cursor, end):
                 reader.cursor += 1
                 if chunk.key:
-                    if reader.skips:
-                        pieces.append(self.format.resume())
                     reader.waiting = False
                     reader.cursor -= 1
+                    if reader.skips:
+                        pieces.append(self.format.resume())
+                    else:  # it begins here, as one that joined now
+                        pieces += [c.data for c in self._log.sound_ahead(reader.cursor)]
                     break
                 if reader.audio_while_waiting and not chunk.is_video:
                     pieces.append(chunk.data)

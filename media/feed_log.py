@@ -61,17 +61,17 @@ class ChunkLog:
         return self.chunks[max(0, start - self.base) : end - self.base]
 
     def from_key(self) -> list[Chunk]:
-        """All from the newest key chunk on; empty if there is none.
-
-        Before it comes the sound that stands ahead of it in the log but belongs after it.
-        """
+        """All from the newest key chunk on, with the sound ahead of it; empty if there is none."""
         if self.key < 0:
             return []
-        place = self.key - self.base
+        return self.sound_ahead(self.key) + self.chunks[self.key - self.base :]
+
+    def sound_ahead(self, key: int) -> list[Chunk]:
+        """The sound that stands before a key chunk in the log but belongs after it."""
+        place = key - self.base
         start = self.chunks[place].time
         before = self.chunks[max(0, place - MAX_AHEAD) : place]
-        sound = [c for c in before if not c.is_video and c.time >= start]
-        return sound + self.chunks[place:]
+        return [c for c in before if not c.is_video and c.time >= start]
 
     def trim(self, handed_out: int, wanted: Callable[[int], int], patience: float) -> None:
         """Let go of chunks: all handed out, and older than the newest key and every cursor.

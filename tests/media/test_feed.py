@@ -86,6 +86,19 @@ def test_a_joiner_begins_with_a_key_frame_that_is_not_flushed_yet() -> None:
     assert sink.data == b"HEAD a-early K1 p3 p4 "
 
 
+def test_who_was_there_before_the_key_frame_begins_like_who_joins_at_it() -> None:
+    """Sound goes out as it comes, ahead of a picture that a format holds for its successor."""
+    rig = Rig()
+    early, late = MemorySink(), MemorySink()
+    rig.feed.attach(early)
+    rig.send("a-before", audio=True)
+    rig.send("a0", audio=True, step=0.0)
+    rig.send("K", key=True)
+    rig.send("p")
+    rig.feed.attach(late)
+    assert early.data == late.data == b"HEAD a0 K p "
+
+
 def test_start_key_and_live() -> None:
     rig = Rig()
     rig.feed.seed((rig.frame("K", key=True), rig.frame("p")))
