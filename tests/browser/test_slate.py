@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from itertools import pairwise
 
 import pytest
-from playwright.async_api import Browser
+from playwright.async_api import Browser, Route
 
 from tests.support.browser import DESKTOP, SCREENSHOTS, Tab, tab
 from tests.support.flux_process import FluxProcess
@@ -26,7 +26,9 @@ WAYS: dict[str, tuple[str, dict[str, object]]] = {  # the page's protocol, the s
     "hls": ("hls", {}),
     "fmp4": ("hls", {"hls": {"container": "fmp4"}}),
     "low-latency": ("hls", {"hls": {"low_latency": True}}),
+    "late": ("hls", {"hls": {"low_latency": True}}),
 }
+LATE = 0.15  # seconds that each part takes longer: the playlist says first that its segment is over
 SIZE = "() => { const v = document.querySelector('video'); return [v.videoWidth, v.videoHeight]; }"
 
 
@@ -49,6 +51,12 @@ async def until(flux: FluxProcess, name: str, state: str) -> None:
             await asyncio.sleep(0.05)
 
 
+async def come_late(route: Route) -> None:
+    """A line whose round trips take time."""
+    await asyncio.sleep(LATE)
+    await route.continue_()
+
+
 async def until_size(page: Tab, width: int) -> None:
     """Wait until pictures of this width are shown."""
     async with asyncio.timeout(PATIENCE):
@@ -64,6 +72,7 @@ async def until_size(page: Tab, width: int) -> None:
         "hls",
         pytest.param("fmp4", marks=pytest.mark.long),
         "low-latency",
+        "late",
     ],
 )
 async def test_the_picture_goes_on_through_loss_and_return(
@@ -75,6 +84,8 @@ async def test_the_picture_goes_on_through_loss_and_return(
     try:
         await until(slate, name, "ready")
         async with tab(browser, DESKTOP, "dark") as page:
+            if way == "late":
+                await page.page.route("**/*.m4s?*", come_late)
             await page.open(f"http://127.0.0.1:{slate.http_port}/{name}/?protocol={protocol}")
             await page.until_shots(50)
             loads: list[str] = []

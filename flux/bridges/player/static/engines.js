@@ -6,12 +6,14 @@
 import { mendChanges } from "./changes.js";
 import { LiveEdge } from "./edge.js";
 import { mendJoins } from "./joins.js";
+import { mendParts } from "./parts.js";
 import { serverTime } from "./server.js";
 
 const FLV_TARGET = 0.25; // seconds of buffer that HTTP-FLV begins with
 const STEP = 100; // ms between looks at the buffer
 const HLS_BEHIND = 2.2; // segments behind that HLS settles at
 const HLS_START = 1.3; // target durations; FLUX says one second more than its segments have
+const HOLE = 0.3; // seconds to step over where another source begins: its pictures' reordering
 const START_LOOKS = 30; // STEPs in which HLS may jump to where it settles
 const START_EXCESS = 0.3; // seconds behind it that are worth a jump at the start
 const LEAP = 1; // seconds that are, later on; or half a segment
@@ -202,6 +204,7 @@ class HlsEngine extends Engine {
       liveSyncDurationCount: HLS_START,
       liveMaxLatencyDurationCount: 6,
       backBufferLength: 30,
+      maxBufferHole: HOLE,
       manifestLoadPolicy: { default: patient },
       playlistLoadPolicy: { default: playlist },
       fragLoadPolicy: { default: fragment },
@@ -213,9 +216,7 @@ class HlsEngine extends Engine {
     this.hls.on(Hls.Events.FRAG_LOADED, (_event, { frag }) => {
       this.fragments.push({ seconds: frag.duration, bits: frag.stats.total * 8 });
     });
-    this.hls.on(Hls.Events.FRAG_BUFFERED, (_event, { frag, part }) => this.remember(frag, part));
-    this.hls.on(Hls.Events.LEVEL_SWITCHING, (_event, { level }) => this.forget(level));
-    this.hls.on(Hls.Events.LEVEL_UPDATED, (_event, { details }) => this.correct(details));
+    mendParts(this.hls, Hls.Events);
     this.hls.on(Hls.Events.LEVEL_SWITCHED, () => { this.changedAt = this.media.currentTime; });
     this.onEnded = () => this.fail("ended");
     this.media.addEventListener("ended", this.onEnded);
@@ -267,38 +268,6 @@ class HlsEngine extends Engine {
       if (place >= buffered.start(index) && place + seconds < buffered.end(index)) return true;
     }
     return false;
-  }
-
-  /**
-   * hls.js forgets which parts it has loaded where the playlist came anew meanwhile, as it does when
-   * a quality begins with several of them: at the end of their segment it waits for them until they
-   * are listed no more.
-   */
-  remember(frag, part) {
-    if (!part) return;
-    for (const each of this.hls.levels[frag.level]?.details?.partList ?? []) {
-      const isBefore = each.fragment.sn === frag.sn && each.index <= part.index;
-      if (isBefore && !each.loaded) each.elementaryStreams = part.elementaryStreams;
-    }
-  }
-
-  /** hls.js goes on behind the parts that it loaded when it had a quality before, however old. */
-  forget(place) {
-    for (const each of this.hls.levels[place]?.details?.partList ?? []) {
-      each.elementaryStreams = { audio: null, video: null, audiovideo: null };
-    }
-  }
-
-  /**
-   * hls.js takes LAST-PART=0 for one that is not told, and would ask another quality for a part that
-   * comes a second later. Of a segment that is whole any part will do: the answer is what there is.
-   */
-  correct(details) {
-    for (const report of details.renditionReports ?? []) {
-      const number = parseInt(report["LAST-MSN"]);
-      if (parseInt(report["LAST-PART"]) !== 0 || !(number > 1)) continue;
-      Object.assign(report, { "LAST-MSN": `${number - 1}`, "LAST-PART": "1" });
-    }
   }
 
   /**
