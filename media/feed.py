@@ -120,8 +120,7 @@ class Feed:
         if not log.chunks:
             return 0.0
         rate = self._rate.value
-        sink = reader.sink
-        size = sink.unsent_bytes() if is_exact else sink.pending_bytes()
+        size = reader.sink.unsent_bytes() if is_exact else reader.sink.pending_bytes()
         held = size / rate if rate else 0.0
         if reader.cursor >= log.end:
             return held
@@ -164,14 +163,16 @@ class Feed:
                 self._scheduler.call_soon(self._flush)
 
     def _append(self, frame: Frame) -> None:
-        track = frame.track
-        if track not in self._carried:
-            return
-        data = self.format.encode(frame)
-        if not data:
+        if frame.track not in self._carried:
             return
         if self._delaying is not None:
-            frame = self._delaying.encoded or frame
+            for each, data in self._delaying.release(frame):
+                self._keep(each, data)
+        elif data := self.format.encode(frame):
+            self._keep(frame, data)
+
+    def _keep(self, frame: Frame, data: bytes) -> None:
+        track = frame.track
         is_video = track.kind is Kind.VIDEO
         key = (is_video or not self._has_video) and (frame.key or self.keyless)
         log = self._log
@@ -185,8 +186,7 @@ class Feed:
         if log.is_large:
             # A reader farther behind than the lag bound will skip, so it holds nothing back.
             handed_out = self._flushed if self._job is None else self._job.start
-            patience = self._options.lag_bound + self._allowance
-            log.trim(handed_out, self._lowest_cursor, patience)
+            log.trim(handed_out, self._lowest_cursor, self._options.lag_bound + self._allowance)
 
     def _lowest_cursor(self, default: int) -> int:
         return min((reader.cursor for reader in self._apart), default=default)

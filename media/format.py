@@ -41,9 +41,11 @@ class Following(Protocol):
 
 @runtime_checkable
 class Delaying(Protocol):
-    """A format whose bytes are those of a frame before the one that it was given."""
+    """A format that holds frames back until others have come."""
 
-    encoded: Frame | None  # the frame whose bytes `encode` answered last
+    def release(self, frame: Frame) -> Sequence[tuple[Frame, bytes]]:
+        """Take a frame; those that need not wait any more, each with its bytes."""
+        ...
 
 
 @runtime_checkable

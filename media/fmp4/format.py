@@ -35,7 +35,6 @@ class Fmp4Format:
         }
         self._seen: set[Track] = set()  # tracks of which there was a frame
         self._waiting: dict[Track, Frame] = {}  # the newest frame of each track
-        self.encoded: Frame | None = None  # mostly the one before the newest of its track
         self._is_exhausted = False
 
     @property
@@ -52,9 +51,13 @@ class Fmp4Format:
         return b""
 
     def encode(self, frame: Frame) -> bytes:
-        """The fragment of the frame before this one of its track."""
+        """The fragments that this frame releases."""
+        return b"".join([data for _, data in self.release(frame)])
+
+    def release(self, frame: Frame) -> list[tuple[Frame, bytes]]:
+        """The frame before this one of its track, and those of others that wait for too long."""
         if self._is_exhausted or not frame.payload:
-            return b""
+            return []
         track = frame.track
         # Sets that change within a group of pictures are in band until the next key frame, where
         # those who begin anew find a start.
@@ -63,35 +66,40 @@ class Fmp4Format:
                 self._muxer.set_parameters(track, frame.parameters)
             else:
                 self._is_exhausted = True
-                return self.trailer()
+                return self._take_all()
             self._parameters[track] = frame.parameters
         self._seen.add(track)
         before = self._waiting.get(track)
         self._waiting[track] = frame
-        rested = self._take_rested(frame)
-        if before is None:
-            return rested
-        self.encoded = before
-        # A track that rested has a hole there, and no picture that stands for seconds.
-        is_next = frame.dts - before.dts < REST * track.clock_rate or track.kind is Kind.VIDEO
-        return rested + self._muxer.single(before, frame.dts if is_next else None)
+        released = self._take_rested(frame)
+        if before is not None:
+            # A track that rested has a hole there, and no picture that stands for seconds.
+            is_video = track.kind is Kind.VIDEO
+            is_next = is_video or frame.dts - before.dts < REST * track.clock_rate
+            data = self._muxer.single(before, frame.dts if is_next else None)
+            released.append((before, data))
+        return released
 
     def trailer(self) -> bytes:
         """The last frame of each track."""
-        waiting, self._waiting = self._waiting, {}
-        for frame in waiting.values():
-            self.encoded = frame
-        return b"".join(self._muxer.single(frame, None) for frame in waiting.values())
+        return b"".join([data for _, data in self._take_all()])
 
-    def _take_rested(self, frame: Frame) -> bytes:
-        """Frames of other tracks that have waited for their successors for too long."""
+    def _take_all(self) -> list[tuple[Frame, bytes]]:
+        waiting, self._waiting = self._waiting, {}
+        return [(frame, self._muxer.single(frame, None)) for frame in waiting.values()]
+
+    def _take_rested(self, frame: Frame) -> list[tuple[Frame, bytes]]:
+        """Frames of other tracks that have waited for their successors for too long.
+
+        A track that is always late by as much has its successors under way.
+        """
         now = frame.dts / frame.track.clock_rate
-        found = b""
+        found = []
         for track, each in tuple(self._waiting.items()):
-            if track is not frame.track and now - each.dts / track.clock_rate > REST:
+            is_old = now - each.dts / track.clock_rate > REST
+            if is_old and track is not frame.track and frame.arrived - each.arrived > REST:
                 del self._waiting[track]
-                self.encoded = each
-                found += self._muxer.single(each, None)
+                found.append((each, self._muxer.single(each, None)))
         return found
 
 

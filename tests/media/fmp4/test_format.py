@@ -132,3 +132,36 @@ def test_a_frame_of_a_track_that_rests_does_not_wait_for_ever() -> None:
     assert [each.samples[0].dts for each in content.segments] == [
         sound.dts + 10 * sound.track.clock_rate
     ]
+
+
+def test_pictures_a_second_apart_are_starts_though_they_rest() -> None:
+    """Each is written when half a second of sound has come behind it: a key frame all the same."""
+    clip = clips.read(clips.BUNNY)
+    picture = next(frame for frame in clip if frame.track.kind is Kind.VIDEO)
+    sound = [frame for frame in clip if frame.track.kind is Kind.AUDIO and frame.arrived < 5]
+    pictures = [
+        replace(picture, dts=time, pts=time, arrived=sound[0].arrived + second)
+        for second in range(5)
+        for time in [picture.dts + second * picture.track.clock_rate]
+    ]
+    scheduler, sinks = VirtualScheduler(), [MemorySink(), MemorySink()]
+    feed = Feed(
+        Fmp4Format(clips.tracks_of(clip)),
+        tuple(clips.tracks_of(clip)),
+        FeedOptions(),
+        scheduler,
+        lambda *_: None,
+    )
+    feed.attach(sinks[0])
+    for frame in sorted(sound + pictures, key=lambda each: each.arrived):
+        feed.frame(frame)
+        scheduler.run(0.01)
+    feed.attach(sinks[1])
+    track = clips.tracks_of(clip).index(picture.track) + 1
+    for sink, number in zip(sinks, (5, 1), strict=True):
+        content = read_fmp4(sink.data, LIMITS)
+        samples = [each for segment in content.segments for each in segment.samples]
+        shown = [each for each in samples if each.track == track]
+        assert len(shown) == number
+        assert shown[0].is_sync
+        assert samples[0].dts * 90_000 >= shown[0].dts * 44_100, "no sound from before"
