@@ -91,8 +91,7 @@ async def test_every_picture_is_shown(browser: Browser, av1: FluxProcess, way: s
             await page.page.evaluate(NATIVE, f"{origin}/cam.mp4")
         shots = await page.until_shots(30 * GOPS)
         assert all(a.presented < b.presented for a, b in pairwise(shots))  # one player
-        # A machine that has other work is told of some pictures together.
-        assert len(shots) >= 0.5 * (shots[-1].presented - shots[0].presented)
+        assert len(shots) >= 0.9 * (shots[-1].presented - shots[0].presented)
         assert page.problems == []
 
 
