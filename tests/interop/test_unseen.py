@@ -14,7 +14,7 @@ from tests.support.program import Program
 pytestmark = [pytest.mark.interop, pytest.mark.timeout(90)]
 
 CLIP = "bunny"
-RATES = {"video": 24.0, "audio": 44_100 / 1024}  # frames a second, taken over some of them
+RATES = {"video": 24.0, "audio": 44_100 / 1024}  # frames a second of the clip
 SHORT, LONG = 0.15, 0.19  # seconds between two acknowledgements: while it is read, and skimmed
 
 

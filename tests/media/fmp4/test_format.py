@@ -139,25 +139,20 @@ def test_pictures_a_second_apart_are_starts_though_they_rest() -> None:
     clip = clips.read(clips.BUNNY)
     picture = next(frame for frame in clip if frame.track.kind is Kind.VIDEO)
     sound = [frame for frame in clip if frame.track.kind is Kind.AUDIO and frame.arrived < 5]
+    rate = picture.track.clock_rate
     pictures = [
-        replace(picture, dts=time, pts=time, arrived=sound[0].arrived + second)
+        replace(picture, dts=second * rate, pts=second * rate, arrived=float(second))
         for second in range(5)
-        for time in [picture.dts + second * picture.track.clock_rate]
     ]
     scheduler, sinks = VirtualScheduler(), [MemorySink(), MemorySink()]
-    feed = Feed(
-        Fmp4Format(clips.tracks_of(clip)),
-        tuple(clips.tracks_of(clip)),
-        FeedOptions(),
-        scheduler,
-        lambda *_: None,
-    )
+    tracks = tuple(clips.tracks_of(clip))
+    feed = Feed(Fmp4Format(tracks), tracks, FeedOptions(), scheduler, lambda *_: None)
     feed.attach(sinks[0])
     for frame in sorted(sound + pictures, key=lambda each: each.arrived):
         feed.frame(frame)
         scheduler.run(0.01)
     feed.attach(sinks[1])
-    track = clips.tracks_of(clip).index(picture.track) + 1
+    track = tracks.index(picture.track) + 1
     for sink, number in zip(sinks, (5, 1), strict=True):
         content = read_fmp4(sink.data, LIMITS)
         samples = [each for segment in content.segments for each in segment.samples]
