@@ -24,7 +24,7 @@ from math import ceil
 
 from flux.base.units import rescale
 from media.frame import Frame
-from media.hls.rhythm import EARLY, Start
+from media.hls.rhythm import EARLY, FIRST_SEQUENCE, Start
 from media.hls.segment import TIME_HZ
 from media.hls.target import SLACK, TargetDuration
 from media.track import Kind
@@ -39,7 +39,11 @@ class Grid:
     """Spans of time and their numbers; times are ticks of 90 kHz on the group's clock."""
 
     def __init__(
-        self, span: int, target_seconds: int, first_number: int = 0, first_break: int = 0
+        self,
+        span: int,
+        target_seconds: int,
+        first_number: int = FIRST_SEQUENCE,
+        first_break: int = 0,
     ) -> None:
         self.span = span
         self.target_seconds = target_seconds
@@ -48,7 +52,7 @@ class Grid:
         self._start: int | None = None  # of the newest span
         self._breaks: list[int] = []  # numbers of spans behind a discontinuity
         self._first_break = first_break
-        if first_number:
+        if first_number > FIRST_SEQUENCE:
             self._breaks.append(first_number)  # it goes on where an earlier run has ended
         self._phases: dict[GroupRhythm, int] = {}
 

@@ -19,6 +19,7 @@ from media.hls.grid import Grid, GroupRhythm
 from media.hls.group_clock import GroupClock, Retimer
 from media.hls.options import HlsOptions
 from media.hls.playlist import AudioMedia, Playlist, Report, Variant, multivariant_playlist
+from media.hls.rhythm import FIRST_SEQUENCE
 from media.hls.segment import Segment
 from media.hls.segmenter import Segmenter
 from media.parameters import AudioParameters
@@ -94,7 +95,7 @@ class SegmentGroup:
         make_prefix: Callable[[], str],
         on_change: Callable[[], None],
         now: float,
-        first: tuple[int, int] = (0, 0),
+        first: tuple[int, int] = (FIRST_SEQUENCE, 0),
     ) -> None:
         self._options = options
         self._make_prefix = make_prefix

@@ -11,6 +11,9 @@ from media.hls.options import HlsOptions
 from media.hls.segment import TIME_HZ
 from media.hls.target import TargetDuration
 
+# Not 0, which hls.js 1.7 takes for none: it forgets which parts of that segment it has loaded, and
+# loads them again where sound is apart. Browsers then drop pictures up to the next key frame.
+FIRST_SEQUENCE = 1
 EARLY = TIME_HZ // 20  # a key frame that jitters to this much before its time is in time
 
 

@@ -32,7 +32,7 @@ from media.hls.parts import Part, PartClock, PartList
 from media.hls.playlist import Variant
 from media.hls.presentation import Presentation
 from media.hls.presenter import Presenter
-from media.hls.rhythm import OwnRhythm, Rhythm
+from media.hls.rhythm import FIRST_SEQUENCE, OwnRhythm, Rhythm
 from media.hls.segment import TIME_HZ, Initialization, Segment
 from media.hls.track_state import TrackState
 from media.hls.window import Window
@@ -70,7 +70,7 @@ class Segmenter:
         container: Callable[[Sequence[Track]], Container] = TsContainer,
         on_change: Callable[[Segment | None], None] = _nobody,
         on_part: Callable[[], None] = _no_part,
-        first_sequence: int = 0,
+        first_sequence: int = FIRST_SEQUENCE,
         first_discontinuity: int = 0,
         rhythm: Rhythm | None = None,
         uri: str = "",
@@ -90,7 +90,8 @@ class Segmenter:
         self._states: dict[Track, TrackState] = {}
         self._lead: Track | None = None
         self._left_out: tuple[Track, ...] = ()
-        self._is_break_due = first_sequence > 0  # EXT-X-DISCONTINUITY before the next segment
+        # EXT-X-DISCONTINUITY before the next segment
+        self._is_break_due = first_sequence > FIRST_SEQUENCE
         self._is_change_due = False  # parameters changed: a break at the next key frame
         self._waits_since: float | None = None  # for a key frame
         self._needs_key = True

@@ -27,6 +27,7 @@ from flux.core.admission import Admission, Verdict
 from media.events import StreamStateChanged
 from media.hls.parts import Part
 from media.hls.playlist import Playlist
+from media.hls.rhythm import FIRST_SEQUENCE
 from media.hls.segment import Initialization, Segment
 from media.hls.segmenter import Segmenter
 from media.router import Router
@@ -296,7 +297,7 @@ class HlsBridge:
     def _make_output(self, stream: Stream) -> AnyOutput:
         output = self._output(stream)
         if output is None:
-            first = self._next.get(stream.name, (0, 0))
+            first = self._next.get(stream.name, (FIRST_SEQUENCE, 0))
             options, group = self._options_of(stream.name).segmenter, self._groups.get(stream.name)
             if group is not None:
                 output = group.make_output(stream, options, first, self._changed)

@@ -74,4 +74,4 @@ def test_promises_hold(
     names = [segment.name for segment in done if segment is not None]
     assert len(names) == len(set(names))
     sequences = [segment.sequence for segment in done if segment is not None]
-    assert sequences == list(range(len(sequences)))
+    assert sequences == list(range(1, 1 + len(sequences)))  # hls.js takes 0 for none
