@@ -39,6 +39,10 @@ class Scheduler(Protocol):
         """Run in the next turn."""
         ...
 
+    def call_next(self, callback: Callable[[], None]) -> None:
+        """Run behind what runs now, before others have their turn."""
+        ...
+
     def call_later(self, delay: float, callback: Callable[[], None]) -> None:
         """Run after `delay` seconds."""
         ...

@@ -42,6 +42,7 @@ class Turns:
         self._waiting: list[Turn] = []
         self._handle: asyncio.TimerHandle | None = None
         self._handle_at = 0.0
+        self._next: list[Callable[[], None]] = []  # behind the one that is being called
         self.is_serving = False
         self.late = 0.0
 
@@ -65,6 +66,13 @@ class Turns:
         """Call after `delay` seconds, or up to `slack` before with another one."""
         now = time.monotonic()
         return self.call(now + delay, slack, callback, now)
+
+    def call_next(self, callback: Callable[[], None]) -> None:
+        """Call behind whoever is being called; where nobody is, in the loop's next turn."""
+        if self.is_serving:
+            self._next.append(callback)
+        else:
+            self._loop.call_soon(callback)
 
     def move(self, turn: Turn, at: float, slack: float, now: float) -> None:
         """Call somebody who waits at another time."""
@@ -109,15 +117,18 @@ class Turns:
                 self._waiting.append(turn)
                 continue
             turn.callback = None
-            try:
-                callback()
-            except Exception as error:  # the others must have their turn
-                self._loop.call_exception_handler(
-                    {"message": "turn of a socket", "exception": error}
-                )
+            self._call(callback)
+            while self._next:
+                self._call(self._next.pop(0))
         self.is_serving = False
         if self._waiting:
             self._arm(min([turn.at for turn in self._waiting]), now)
+
+    def _call(self, callback: Callable[[], None]) -> None:
+        try:
+            callback()
+        except Exception as error:  # the others must have their turn
+            self._loop.call_exception_handler({"message": "turn of a socket", "exception": error})
 
 
 def _time_of(turn: Turn) -> float:

@@ -20,6 +20,9 @@ class VirtualScheduler:
     def call_soon(self, callback: Callable[[], None]) -> None:
         self.call_later(0.0, callback)
 
+    def call_next(self, callback: Callable[[], None]) -> None:
+        self.call_later(0.0, callback)
+
     def call_later(self, delay: float, callback: Callable[[], None]) -> None:
         heapq.heappush(self._queue, (self._time + delay, next(self._numbers), callback))
 

@@ -112,7 +112,7 @@ class SrtOutput:
         elif frame.track.kind is Kind.VIDEO:
             if not self._is_turn_due:  # a turn of the source may bring more than one picture
                 self._is_turn_due = True
-                self._scheduler.call_soon(self._flush_turn)
+                self._scheduler.call_next(self._flush_turn)
         elif not self._is_flush_due:
             self._is_flush_due = True
             delay = self.leisure + WINDOW_SLACK

@@ -33,6 +33,9 @@ class Loop:
         self.handles.append(Handle(self.now + delay, callback))
         return self.handles[-1]
 
+    def call_soon(self, callback: Callable[[], None]) -> None:
+        self.handles.append(Handle(self.now, callback))
+
     def call_exception_handler(self, context: dict[str, object]) -> None:
         self.faults.append(context)
 
@@ -120,6 +123,35 @@ def test_what_is_cancelled_is_not_called_and_a_fault_stops_nobody(loop: Loop) ->
     assert called == ["third"]
     assert len(loop.faults) == 1
     assert not loop.handles or all(each.is_over for each in loop.handles)
+
+
+def test_what_is_for_the_same_turn_comes_before_others(loop: Loop) -> None:
+    """Off, a stream's readers would be served in a turn of the loop of their own."""
+    turns = Turns(loop)  # type: ignore[arg-type]  # as above
+    called: list[str] = []
+
+    def read() -> None:
+        called.append("read")
+        turns.call_next(fail)
+        turns.call_next(write)
+
+    def fail() -> None:
+        raise RuntimeError("a fault of ours")
+
+    def write() -> None:
+        called.append("write")
+        if called.count("write") < 2:
+            turns.call_next(write)
+
+    turns.call(100.1, 0.0, read, 100.0)
+    turns.call(100.11, 0.02, lambda: called.append("other"), 100.0)
+    loop.run(1.0)
+    assert called == ["read", "write", "write", "other"]
+    assert len(loop.wakes) == len(loop.faults) == 1
+    turns.call_next(write)  # amid no turn
+    assert called[-1] == "other"
+    loop.run(0.1)
+    assert called[-1] == "write"
 
 
 def test_an_alarm_is_moved(loop: Loop, monkeypatch: pytest.MonkeyPatch) -> None:
