@@ -1,4 +1,5 @@
-# FLUX as a container. Two stages: the first makes the virtual environment, the second holds it alone.
+# FLUX as a container. Two stages: the first, which has a C compiler, makes the virtual environment,
+# the second holds it alone.
 #
 #   docker build -t flux .
 #   docker run --rm -p 8888:8888 -p 8554:8554 -p 8000-8001:8000-8001/udp -p 8890:8890/udp flux
@@ -7,9 +8,9 @@
 # The image holds PyAV's wheels and with them FFmpeg linked with libx264 and libx265 (GPL-2.0 or
 # later): whoever passes the image on must meet those terms, see NOTICE.
 
-FROM python:3.12-slim-bookworm AS build
+FROM python:3.12-bookworm AS build
 WORKDIR /src
-COPY pyproject.toml README.md LICENSE NOTICE ./
+COPY pyproject.toml hatch_build.py README.md LICENSE NOTICE ./
 COPY config config
 COPY flux flux
 COPY media media

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, JsonValue
 from flux.api.forward_model import ForwardTarget
 from flux.api.interruption_model import Interruptions
 from flux.api.source_model import Seat, Slate
+from flux.base import twins
 from flux.telemetry.redact import redact_text
 from flux.telemetry.snapshot import (
     DroppedTrack,
@@ -36,6 +37,7 @@ class Info(Model):
 
     name: str = "FLUX"
     version: str
+    compiled: bool
     phase: str
     started: datetime
     uptime: float
@@ -48,6 +50,7 @@ class Info(Model):
         """From a snapshot."""
         return cls(
             version=server.version,
+            compiled=twins.are_compiled(),
             phase=server.phase,
             started=_utc(server.wall_time(server.started)),
             uptime=round(server.now - server.started, 3),

@@ -47,13 +47,13 @@ class Heard:
         self.datagrams: list[bytes] = []
         self._clock = clock
         # Few are ever asked for: from which datagram on, seconds, nanoseconds, their places there.
-        self._stamps: list[tuple[int, list[int], list[int], Sequence[int]]] = []
+        self._stamps: list[tuple[int, Sequence[int], Sequence[int], Sequence[int]]] = []
 
     def add(
         self,
         datagrams: list[bytes],
-        seconds: list[int],
-        nanoseconds: list[int],
+        seconds: Sequence[int],
+        nanoseconds: Sequence[int],
         places: Sequence[int] | None = None,
     ) -> None:
         """More of them; their stamps are at these places, or in the same order."""
@@ -104,8 +104,8 @@ class Hearing:
         messages: list[bytes],
         ancillary: Ancillary,
         addresses: Sequence[Address],
-        seconds: list[int],
-        nanoseconds: list[int],
+        seconds: Sequence[int],
+        nanoseconds: Sequence[int],
     ) -> None:
         """Messages with the same ancillary data but for their times; one address may be of all."""
         segment = 0
@@ -131,8 +131,8 @@ class Hearing:
         self,
         messages: list[bytes],
         addresses: Sequence[Address],
-        seconds: list[int],
-        nanoseconds: list[int],
+        seconds: Sequence[int],
+        nanoseconds: Sequence[int],
     ) -> None:
         """Messages of one datagram each."""
         if len(addresses) == 1:

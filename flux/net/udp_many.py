@@ -4,6 +4,8 @@ One `recvmsg` a datagram makes its address and its ancillary data anew each time
 than most of what is done with a packet later. Here the kernel fills a row of slots, and Python
 looks at the columns: where all datagrams came alike there is one look for all of them. The layout
 of the structures is that of 64-bit Linux; elsewhere `reader_of_thread` answers None.
+
+`ManyReader` has a compiled twin: see `flux.base.twins`.
 """
 
 import ctypes
@@ -12,9 +14,9 @@ import mmap
 import socket
 import sys
 import threading
-from collections.abc import Callable
 from struct import Struct
 
+from flux.base.twins import twin
 from flux.net.udp_hearing import Address, Hearing
 from flux.net.udp_homes import Ancillary
 
@@ -63,9 +65,10 @@ class ManyReader:
     __slots__ = ("_ancillary", "_call", "_heads_at", "_known", "_lengths", "_memory", "_pattern",
                  "_template", "_times")  # fmt: skip
 
-    def __init__(self, call: Callable[..., int]) -> None:
-        """`call` is recvmmsg."""
-        self._call = call
+    def __init__(self) -> None:
+        """Raises OSError, AttributeError: the system has no such call."""
+        # It never waits, so it may keep the interpreter's lock.
+        self._call = ctypes.PyDLL(None, use_errno=True).recvmmsg
         memory = self._memory = mmap.mmap(-1, TOTAL_BYTES)
         base = ctypes.addressof(ctypes.c_char.from_buffer(memory))
         self._heads_at = ctypes.c_void_p(base + HEADS_AT)
@@ -199,11 +202,10 @@ def reader_of_thread() -> ManyReader | None:
 
 
 def _make() -> ManyReader | None:
-    if sys.platform != "linux" or ctypes.sizeof(ctypes.c_void_p) != 8:
+    kind = twin(ManyReader)
+    if kind is ManyReader and (sys.platform != "linux" or ctypes.sizeof(ctypes.c_void_p) != 8):
         return None
     try:
-        # It never waits, so it may keep the interpreter's lock.
-        call = ctypes.PyDLL(None, use_errno=True).recvmmsg
+        return kind()
     except (OSError, AttributeError):
         return None
-    return ManyReader(call)

@@ -1,35 +1,21 @@
 """NAL units as bytes: start codes, emulation prevention, SEI (H.264 and H.265 Annex B)."""
 
-import sys
 from math import gcd
 
-START_CODE = b"\0\0\1"
+from flux.base.twins import twin
+from media.codecs import start_codes
+
 MAX_SET_BYTES = 65536  # a parameter set that is longer is not one
 MAX_PARSED_BYTES = 1024  # all that a parser reads of a parameter set or SEI; bounds its work
 MAX_SEI_MESSAGES = 64
 MAX_FRAME_RATE = 300  # more is nonsense of an encoder that never set its clock
 
+split_start_codes = twin(start_codes.split_start_codes)
+
 
 def unescape(data: bytes) -> bytes:
     """The RBSP of a NAL unit: without emulation prevention bytes (H.264 section 7.4.1)."""
     return data.replace(b"\0\0\3", b"\0\0")
-
-
-def split_start_codes(data: bytes, most: int = sys.maxsize) -> list[bytes]:
-    """What stands between start codes, first what is before them all; no more than `most` cuts.
-
-    From the end: `rfind` steps over three bytes at a time, where `find`, `split` and regular
-    expressions step over one or two. They take up to four times as long, differently with each
-    build of Python.
-    """
-    pieces: list[bytes] = []
-    end, rfind = len(data), data.rfind
-    while len(pieces) < most and (at := rfind(START_CODE, 0, end)) >= 0:
-        pieces.append(data[at + 3 : end])
-        end = at
-    pieces.append(data[:end])
-    pieces.reverse()
-    return pieces
 
 
 def split_annexb(data: bytes) -> list[bytes]:

@@ -20,16 +20,16 @@ and the size are handed on.
 
 from collections.abc import Callable
 
-from media.mpegts.packet import PACKET_BYTES, PAYLOAD_BYTES
+from flux.base.twins import twin
+from media.mpegts import bulk
+from media.mpegts.bulk import HEADER_BYTES, ONLY_PAYLOAD, PACKET_BYTES, PAYLOAD_BYTES
 
 MAX_PES_BYTES = 8 << 20
 MAX_OTHER_BYTES = 256 << 10  # of all but video, whose PES packets tell their length
 FREE_BYTES = 1 << 20  # that a PID may hold without a look at the others
 LOSS = "ts-packet-loss"
-ONLY_PAYLOAD = 0x10  # adaptation_field_control
-HEADER_BYTES = 4
-RUN_STRIPPED = 4  # packets in a row from which on it pays to cut all headers out at once
 _START = b"\0\0\1"
+_strip = twin(bulk.strip)
 
 Pieces = list[bytes | bytearray]  # in order; the first is the front of a PES packet
 OnPes = Callable[[Pieces, float, bool], None]  # arrival of the first byte, whether whole
@@ -133,15 +133,8 @@ class PesAssembler:
             pass  # what it is worth is its size
         elif count == 1:
             self._pieces.append(last)
-        elif stride == PACKET_BYTES and count >= RUN_STRIPPED:
-            piece = bytearray(memoryview(data)[at:end])
-            del piece[::188], piece[::187], piece[::186], piece[::185]
-            self._pieces.append(piece)
         else:
-            self._pieces += [
-                data[start + HEADER_BYTES : start + PACKET_BYTES]
-                for start in range(at, end, stride)
-            ]
+            self._pieces.append(_strip(data, at, count, stride))
         self.size_bytes += count * PAYLOAD_BYTES
         self._grow()
 

@@ -64,8 +64,8 @@ class PrivateWriter:
         else:
             self._stream_id = STREAM_ID_METADATA if codec == KLV else STREAM_ID_PRIVATE_1
 
-    def pes(self, frame: Frame, pts: int, dts: int) -> bytes:
-        """The frame as one PES packet; empty if there is no room for it."""
+    def pes(self, frame: Frame, pts: int, dts: int) -> tuple[bytes, ...]:
+        """The frame as one PES packet, in pieces; empty if there is no room for it."""
         payload = frame.payload
         size = frame.size_bytes
         before = b""
@@ -73,12 +73,12 @@ class PrivateWriter:
             before = control_header(size)
         elif self._codec == KLV:
             if size + CELL_BYTES > MAX_PAYLOAD_BYTES:
-                return b""
+                return ()
             before = cell_header(size, self._sequence)
             self._sequence += 1
             dts = pts
         size += len(before)
         head = pes_header(self._stream_id, pts, dts, size)
         if size > MAX_PAYLOAD_BYTES and self._stream_id & 0xF0 != 0xE0:
-            return b""
-        return b"".join((head, before, *payload))
+            return ()
+        return head, before, *payload

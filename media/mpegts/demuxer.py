@@ -15,12 +15,14 @@ Nothing here raises for what a peer sends: what is dropped is counted by `on_dro
 begin with `ts-` or with the name of the elementary stream's syntax.
 """
 
+from flux.base.twins import twin
 from media.frame import NO_TIME
-from media.mpegts.assembly import HEADER_BYTES, ONLY_PAYLOAD, OnDrop, PesAssembler
+from media.mpegts import bulk
+from media.mpegts.assembly import OnDrop, PesAssembler
+from media.mpegts.bulk import ERROR_OR_START, HEADER_BYTES, PACKET_BYTES
 from media.mpegts.clock import ProgramClock
 from media.mpegts.elementary.track import TrackReader
 from media.mpegts.events import TracksChanged, TsEvent, TsHead, TsTrack
-from media.mpegts.packet import PACKET_BYTES
 from media.mpegts.program import ProgramChooser
 from media.mpegts.skim import Block, SkimLog, is_start
 from media.mpegts.stream_types import carries_pes
@@ -32,9 +34,7 @@ MAX_OPEN_BYTES = 32 << 20  # of all PES packets that are open
 FIRST_PID, NULL_PID = 0x10, 0x1FFF  # those below are tables, 2.4.3.3
 UNSURE_PACKETS = 16  # a gap of so many may look like none
 
-_ERROR_OR_START = 0xC0  # transport_error_indicator, payload_unit_start_indicator
-RUN = 512  # packets that a run is looked for in
-_COUNTERS = bytes(ONLY_PAYLOAD | n & 15 for n in range(16 + RUN))
+_runs = twin(bulk.runs)
 
 
 class _TableReader:
@@ -222,40 +222,26 @@ class TsDemuxer:
         self._read(block)
 
     def _read(self, block: Block) -> None:
-        data, start, count, stride = block.data, block.start, block.count, block.stride
-        end = start + (count - 1) * stride + HEADER_BYTES
-        ones = data[start + 1 : end : stride]
-        twos = data[start + 2 : end : stride]
-        threes = data[start + 3 : end : stride]
+        data, start, stride = block.data, block.start, block.stride
         pids = self._pids
-        index = 0
-        while index < count:
-            one, two, three = ones[index], twos[index], threes[index]
-            reader = pids.get((one & 0x1F) << 8 | two)
-            if reader is None:
-                index += 1
-                continue
+        for row in _runs(data, start, block.count, stride):
+            index, pid, one, three, run = row
             at = start + index * stride
-            is_plain = three == reader.plain and not one & _ERROR_OR_START
-            if not is_plain or not isinstance(reader, PesAssembler):
+            while run:
+                reader = pids.get(pid)
+                if reader is None:
+                    break
+                is_plain = three == reader.plain and not one & ERROR_OR_START
+                if is_plain and isinstance(reader, PesAssembler):
+                    reader.run(data, at, run, stride)
+                    break
                 self._index = index
                 self._read_packet(reader, one, three, data[at : at + PACKET_BYTES])
-                index += 1
-                continue
-            run = 1
-            following = index + 1
-            if following < count and twos[following] == two and ones[following] == one:
-                same = twos[index : index + RUN]
-                run = len(same) - len(same.lstrip(same[:1]))
-                same = ones[index : index + run]
-                run = len(same) - len(same.lstrip(same[:1]))
-                first = three & 15
-                if threes[index : index + run] != _COUNTERS[first : first + run]:
-                    run = 1
-                    while threes[index + run] == _COUNTERS[first + run]:
-                        run += 1
-            reader.run(data, at, run, stride)
-            index += run
+                run -= 1
+                if run:
+                    index += 1
+                    at += stride
+                    three = data[at + 3]
 
     def _read_packet(
         self, reader: PesAssembler | _TableReader, one: int, three: int, packet: bytes

@@ -20,23 +20,14 @@ from collections import deque
 from collections.abc import Sequence
 
 from flux.base.units import rescale
-from media.codecs.aac import ADTS_HEADER_BYTES, MAX_ADTS_FRAME_BYTES, AacParameters
-from media.codecs.ac3 import Ac3Parameters
-from media.codecs.h264 import H264Parameters
-from media.codecs.h265 import H265Parameters
+from media.codecs.aac import AacParameters
 from media.codecs.mp3 import Mp3Parameters
 from media.frame import NO_TIME, Frame
 from media.mpegts import psi
-from media.mpegts.carriage import PrivateWriter, carries_privately, private_stream
-from media.mpegts.packet import NO_PCR, PACKET_BYTES, PacketWriter, adaptation_flags
-from media.mpegts.pes import (
-    MAX_PES_LENGTH,
-    STREAM_ID_AUDIO,
-    STREAM_ID_PRIVATE_1,
-    STREAM_ID_VIDEO,
-    pes_header,
-)
-from media.parameters import Parameters
+from media.mpegts.bulk import PACKET_BYTES
+from media.mpegts.carriage import carries_privately, private_stream
+from media.mpegts.muxed_track import MuxedTrack, Pes
+from media.mpegts.packet import NO_PCR, PacketWriter, adaptation_flags
 from media.track import AAC, AC3, EAC3, H264, H265, MP3, Kind, Track
 
 NAME = "ts"
@@ -53,12 +44,7 @@ MAX_LAG = 8 * CLOCK_HZ  # that is made up for: H.264 and H.265 may wait ten seco
 LAG_DECAY = 8  # bits: of what a lag has shrunk by, so much less is forgotten a frame
 TABLES_INTERVAL = 5_400
 FIRST_PID = 0x100
-MAX_SOUND_BYTES = MAX_PES_LENGTH - 8  # of one PES packet, whose length has to be given
-MAX_ADTS_PAYLOAD = MAX_ADTS_FRAME_BYTES - ADTS_HEADER_BYTES
 
-START_CODE = b"\x00\x00\x00\x01"
-AUD_H264 = START_CODE + b"\x09\xf0"  # primary_pic_type 7: any slice type
-AUD_H265 = START_CODE + b"\x46\x01\x50"  # pic_type 2: any slice type
 
 _STREAM_TYPES = {
     H264: psi.STREAM_H264,
@@ -125,7 +111,7 @@ class TsMuxer:
         self._carries = carries_live if is_live else carries_track
         self._tables_interval = tables_interval
         self._writers: dict[int, PacketWriter] = {}  # by PID; counters outlive their tracks
-        self._states: dict[Track, _TrackState] = {}
+        self._states: dict[Track, MuxedTrack] = {}
         self._version = -1
         self._tables: tuple[bytes, ...] = ()
         self._tables_counter = 0
@@ -138,7 +124,7 @@ class TsMuxer:
         self._pcr = NO_PCR
         self._newest = NO_TIME  # greatest DTS that came since the last break
         self._behind = NO_TIME  # last DTS of the track furthest behind, when last looked at
-        self._held: deque[tuple[_TrackState, int, bytes]] = deque()  # sound that waits: DTS, PES
+        self._held: deque[tuple[MuxedTrack, int, Pes]] = deque()  # sound that waits: DTS, PES
         self.set_tracks(tracks)
 
     @property
@@ -242,20 +228,21 @@ class TsMuxer:
         return b"".join(out)
 
     def _emit(
-        self, state: "_TrackState", dts: int, pes: bytes, out: list[bytes], *, is_key: bool
+        self, state: MuxedTrack, dts: int, pes: Pes, out: list[bytes], *, is_key: bool
     ) -> None:
         """Append the packets of one PES packet, and what has to go before them."""
         state.last_dts = dts
         is_access_point = is_key
+        lead: list[bytes] = []
         if is_key or self._tables_due or self._are_tables_late(dts):
-            self._put_tables(dts, out)
+            self._put_tables(dts, lead)
             is_access_point = is_access_point or not state.is_video
-        pcr = self._advance_clock(state, dts, out)
+        pcr = self._advance_clock(state, dts, lead)
         flags = 0
         if is_access_point or state.is_broken:
             flags = adaptation_flags(is_access_point, state.is_broken)
             state.is_broken = False
-        state.writer.write(pes, out, flags, pcr)
+        out.append(state.writer.write(pes, b"".join(lead), flags, pcr))
 
     def _release(self, out: list[bytes], *, is_forced: bool = False) -> None:
         """Append the sound that need not wait any more."""
@@ -268,7 +255,7 @@ class TsMuxer:
             if state.is_listed:
                 self._emit(state, dts, pes, out, is_key=False)
 
-    def _furthest_behind(self, apart_from: "_TrackState | None" = None) -> int:
+    def _furthest_behind(self, apart_from: MuxedTrack | None = None) -> int:
         """The last DTS of the track that is furthest behind, of those that have not stopped."""
         newest = behind = self._newest
         for state in self._states.values():
@@ -296,11 +283,11 @@ class TsMuxer:
                     fitting.append(track)
         return fitting
 
-    def _add(self, track: Track, pid: int) -> "_TrackState":
+    def _add(self, track: Track, pid: int) -> MuxedTrack:
         writer = self._writers.get(pid)
         if writer is None:
             writer = self._writers[pid] = PacketWriter(pid)
-        return _TrackState(track, writer)
+        return MuxedTrack(track, writer)
 
     def _are_tables_late(self, dts: int) -> bool:
         interval = self._tables_interval
@@ -316,7 +303,7 @@ class TsMuxer:
         self._newest = self._behind = NO_TIME
         self._tables_due = True
 
-    def _advance_clock(self, state: "_TrackState", dts: int, out: list[bytes]) -> int:
+    def _advance_clock(self, state: MuxedTrack, dts: int, out: list[bytes]) -> int:
         """The PCR for the packets of this frame, or `NO_PCR`; packets of its own go to `out`."""
         pcr = self._newest - PCR_LEAD
         behind = self._furthest_behind()
@@ -367,83 +354,3 @@ class TsMuxer:
             flags = adaptation_flags(False, True)
             state.is_broken = False
         out.append(state.writer.clock_packet(pcr, flags))
-
-
-class _TrackState:
-    """One carried track: its PID, its place in time, and what goes before its access units."""
-
-    __slots__ = (
-        "_before",
-        "_before_key",
-        "_private",
-        "_stream_id",
-        "is_broken",
-        "is_clock",
-        "is_listed",
-        "is_video",
-        "lag",
-        "last_dts",
-        "parameters",
-        "writer",
-    )
-
-    def __init__(self, track: Track, writer: PacketWriter) -> None:
-        self.writer = writer
-        self.is_video = track.kind is Kind.VIDEO
-        self.last_dts = NO_TIME
-        self.lag = 0  # by which its frames come behind those of others
-        self.is_listed = True  # in the PMT
-        self.is_clock = False  # the PCR rides on it
-        self.is_broken = False  # the next packet carries discontinuity_indicator
-        self.parameters: Parameters | None = None
-        self._stream_id = STREAM_ID_VIDEO if self.is_video else STREAM_ID_AUDIO
-        if track.codec in (AC3, EAC3):
-            self._stream_id = STREAM_ID_PRIVATE_1
-        self._before = AUD_H265 if track.codec == H265 else AUD_H264
-        self._before_key = self._before
-        self._private: PrivateWriter | None = None
-        if carries_privately(track):
-            self._private = PrivateWriter(track.codec, track.parameters)
-        if track.parameters is not None:
-            self.take(track.parameters)
-
-    @property
-    def is_ready(self) -> bool:
-        """Whether enough is known to write its frames."""
-        return self.parameters is not None or self._private is not None
-
-    def take(self, parameters: Parameters) -> None:
-        """Use these parameters from now on; those of another codec change nothing."""
-        if isinstance(parameters, H264Parameters):
-            sets: tuple[bytes, ...] = (*parameters.sps, *parameters.pps)
-        elif isinstance(parameters, H265Parameters):
-            sets = (*parameters.vps, *parameters.sps, *parameters.pps)
-        elif isinstance(parameters, Mp3Parameters | Ac3Parameters) or (
-            isinstance(parameters, AacParameters) and parameters.is_adts_possible
-        ):
-            sets = ()
-        else:
-            return
-        self.parameters = parameters
-        self._before_key = START_CODE.join((self._before, *sets))
-
-    def pes(self, frame: Frame, pts: int, dts: int) -> bytes:
-        """The frame as one PES packet; empty if there is no room for it."""
-        if self._private is not None:
-            return self._private.pes(frame, pts, dts)
-        payload = frame.payload
-        size = frame.size_bytes
-        if self.is_video:
-            before = self._before_key if frame.key else self._before
-            size += len(before) + len(START_CODE) * len(payload)
-            head = pes_header(self._stream_id, pts, dts, size)
-            return START_CODE.join((head + before, *payload))
-        if not isinstance(self.parameters, AacParameters):
-            if size > MAX_SOUND_BYTES:
-                return b""
-            return b"".join((pes_header(self._stream_id, pts, pts, size), *payload))
-        if size > MAX_ADTS_PAYLOAD:
-            return b""
-        adts = self.parameters.adts_header(size)
-        head = pes_header(self._stream_id, pts, pts, size + len(adts))
-        return b"".join((head, adts, *payload))

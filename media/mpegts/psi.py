@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from struct import Struct
 
 from flux.base.checksum import crc32_forward
-from media.mpegts.packet import PAYLOAD_BYTES, SYNC_BYTE
+from media.mpegts.bulk import PAYLOAD_BYTES, SYNC_BYTE
 
 PAT_PID = 0
 PMT_PID = 0x1000

@@ -16,7 +16,7 @@ A sync byte that is not where it must be:
 
 from collections.abc import Callable
 
-from media.mpegts.packet import PACKET_BYTES, SYNC_BYTE
+from media.mpegts.bulk import PACKET_BYTES, SYNC_BYTE
 
 STRIDES = (PACKET_BYTES, 192, 204)
 SUSPECTS = 2  # packets before a missing sync byte: one in 256 wrong bytes looks like a right one

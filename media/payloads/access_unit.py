@@ -14,7 +14,8 @@ for ever once a start code was found anywhere.
 
 from struct import Struct
 
-from media.codecs.nal import START_CODE, split_annexb
+from media.codecs.nal import split_annexb
+from media.codecs.start_codes import START_CODE
 from media.payloads.assembler import UnitAssembler
 from media.payloads.base import MAX_UNIT_BYTES, MIN_PAYLOAD_BYTES, DropCallback, cut_equal
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 
 from flux.base.errors import WireError
 from media.codecs.h264 import NAL_AUD, NAL_PPS, NAL_SEI, NAL_SPS, H264Parameters
-from media.codecs.nal import START_CODE
+from media.codecs.start_codes import START_CODE
 from media.payloads.access_unit import AccessUnitAssembler, AccessUnitPacketizer
 from media.payloads.sprop import encode_sprop, read_sprop
 

@@ -55,7 +55,7 @@ class Emitter:
         if is_plain and payloads.is_even and sequence + count <= LAP:
             word = batch.word(start, count)
             if word:  # all at once
-                bodies: Sequence[bytes] = payloads
+                bodies: list[bytes] = payloads
                 if cipher is not None:
                     bodies = cipher.seal_batch(sequence, (), payloads)
                     self._count_sealed(batch, count)

@@ -1,34 +1,16 @@
 """Datagrams joined to runs as the kernel cuts them: equal sizes, only the last may be shorter."""
 
 from collections.abc import Sequence
-from functools import lru_cache
-from struct import Struct
-from typing import Any
 
+from flux.base.twins import twin
+from protocols.srt import packing
 from protocols.srt.packet import HEADER_BYTES, Address, Run
+from protocols.srt.packing import HEAD_STEP
 
 MAX_SEGMENTS = 64
 MAX_BYTES = 65_000
-HEAD_STEP = 1 << 32 | 1  # of a header's first two words: sequence and message number are one more
 
-
-@lru_cache(maxsize=512)
-def _packer(count: int, size: int, last: int) -> Any:
-    """Packs so many packets: two words, two words, payload, each; the last payload is `last`."""
-    return Struct("!" + f"Q8s{size}s" * (count - 1) + f"Q8s{last}s").pack
-
-
-def pack_even(head: int, tail: bytes, payloads: Sequence[bytes]) -> bytes:
-    """Packets joined, all as long as the first but the last, which may be shorter.
-
-    `head` is the first two words of the first header, which count up; `tail` the others of all.
-    """
-    count = len(payloads)
-    parts: list[Any] = [tail] * (3 * count)
-    parts[::3] = range(head, head + count * HEAD_STEP, HEAD_STEP)
-    parts[2::3] = payloads
-    packed: bytes = _packer(count, len(payloads[0]), len(payloads[-1]))(*parts)
-    return packed
+_pack_even = twin(packing.pack_even)
 
 
 class RunBuilder:
@@ -91,8 +73,8 @@ class RunBuilder:
         if is_last_short:
             self.add(headers[-1] + payloads[-1])
 
-    def add_even(self, head: int, tail: bytes, payloads: Sequence[bytes]) -> None:
-        """Packets as in `pack_even`."""
+    def add_even(self, head: int, tail: bytes, payloads: list[bytes]) -> None:
+        """Packets as in `packing.pack_even`."""
         count, size = len(payloads), HEADER_BYTES + len(payloads[0])
         most = max(min(MAX_SEGMENTS, MAX_BYTES // size), 1)
         start = 0
@@ -102,7 +84,7 @@ class RunBuilder:
                 self._segment = size
             end = min(start + most - self._count, count)
             some = payloads if end - start == count else payloads[start:end]
-            data = pack_even(head + start * HEAD_STEP, tail, some)
+            data = _pack_even(head + start * HEAD_STEP, tail, some)
             self._parts.append(data)
             self._count += end - start
             self._bytes += len(data)

@@ -25,10 +25,10 @@ from dataclasses import dataclass
 from flux.base.units import ntp_from_unix, rescale
 from media.codecs.aac import AacParameters
 from media.frame import NO_TIME
+from media.mpegts.bulk import PACKET_BYTES
 from media.mpegts.clock import CLOCK_HZ
 from media.mpegts.demuxer import TsDemuxer
 from media.mpegts.events import TrackDescribed, TracksChanged, TsEvent, TsHead, TsTrack, TsUnit
-from media.mpegts.packet import PACKET_BYTES
 from media.publisher import Publisher, Publishing
 from media.receiver import RUN_PAUSE, Receiver, anchor
 from media.track import H264, H265, Track, TrackDescription

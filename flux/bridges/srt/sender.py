@@ -21,7 +21,7 @@ from flux.bridges.rtp.datagrams import DatagramReader
 from flux.bridges.srt.output import PACKET_BYTES, SrtOutput, split, srt_output_of
 from flux.net.udp_send import Run
 from media.feed_reader import Scheduler
-from media.mpegts.packet import PACKET_BYTES as TS_PACKET_BYTES
+from media.mpegts.bulk import PACKET_BYTES as TS_PACKET_BYTES
 from media.output import LEISURE
 from media.stream import Stream
 from protocols.srt.link import Channel, Link

@@ -19,7 +19,8 @@ later, an equal part of the distance between PES packets.
 
 from dataclasses import dataclass, field
 
-from media.codecs.nal import START_CODE, split_start_codes
+from media.codecs.nal import split_start_codes
+from media.codecs.start_codes import START_CODE
 from media.codecs.tracker import ParameterTracker, tracker_for
 from media.mpegts.elementary.base import (
     MAX_UNIT_BYTES,

@@ -57,6 +57,7 @@ async def test_info(api: ApiClient) -> None:
     reply = await api("/api/v1/info")
     assert reply.status == 200
     assert reply.body["version"] == "1.2.3"
+    assert reply.body["compiled"] is True
     assert reply.body["started"] == "2026-11-20T11:58:30Z"
     assert [reply.body[key] for key in ("uptime", "streams", "readers")] == [90.0, 4, 6]
 

@@ -13,11 +13,19 @@ from flux.net.multicast import bind_receiver
 from flux.net.udp import SharedUdpSocket, batches_of
 from flux.net.udp_hearing import OLDEST, Clock, Heard
 from flux.net.udp_many import SLOT_BYTES, SLOTS, address_of, ancillary_of, reader_of_thread
+from tests.support.twins import KINDS, choose
 
 UDP_SEGMENT = 103
 Found = dict[tuple[str, int], list[bytes]]
 
+
 pytestmark = pytest.mark.skipif(reader_of_thread() is None, reason="64-bit Linux alone has it")
+
+
+@pytest.fixture(params=KINDS, autouse=True)
+def twin(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    reader = choose(udp_many.ManyReader, request.param)()
+    monkeypatch.setattr("flux.net.udp.reader_of_thread", lambda: reader)
 
 
 @pytest.fixture(params=["", "0.0.0.0", "127.0.0.1"])

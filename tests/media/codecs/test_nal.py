@@ -1,19 +1,21 @@
 """NAL units as bytes."""
 
 import re
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from media.codecs import start_codes
 from media.codecs.nal import (
     frame_rate,
     has_sei_message,
     split_annexb,
-    split_start_codes,
     unescape,
 )
 from tests.support import nal
+from tests.support.twins import COMPILED, KINDS, choose
 
 
 @given(st.lists(st.sampled_from([0, 1, 2, 3, 255]), max_size=40))
@@ -32,15 +34,34 @@ def test_annexb_round_trip(nals: list[bytes]) -> None:
     assert split_annexb(b"".join(b"\0\0\1" + unit for unit in units)) == units
 
 
-@given(st.lists(st.sampled_from([0, 0, 0, 1, 3, 0x65]), max_size=60).map(bytes))
-def test_start_codes_split_as_a_regular_expression_would(data: bytes) -> None:
-    assert split_start_codes(data) == re.split(b"\0\0\1", data)
+@given(
+    st.lists(st.sampled_from([0, 0, 0, 1, 3, 0x65]), max_size=60).map(bytes),
+    st.integers(0, 400),
+    st.integers(0, 400),
+)
+def test_start_codes_split_as_a_regular_expression_would(
+    data: bytes, before: int, after: int
+) -> None:
+    data = b"\x47" * before + data + b"\x02" * after  # the compiled one looks at whole blocks
+    for kind in KINDS:
+        split = choose(start_codes.split_start_codes, kind)
+        assert split(data) == re.split(b"\0\0\1", data)
 
 
-def test_no_more_cuts_than_asked_for() -> None:
+@pytest.mark.parametrize("kind", KINDS)
+def test_no_more_cuts_than_asked_for(kind: str) -> None:
+    split = choose(start_codes.split_start_codes, kind)
     data = b"x" + b"\0\0\1\x65" * 1000
-    assert len(split_start_codes(data, 10)) == 11
-    assert b"\0\0\1".join(split_start_codes(data, 10)) == data
+    assert len(split(data, 10)) == 11
+    assert b"\0\0\1".join(split(data, 10)) == data
+    assert split(data, 0) == [data]
+    assert split(b"") == [b""]
+
+
+@pytest.mark.parametrize("other", [None, "text", bytearray(b"\0\0\1"), memoryview(b"\0\0\1")])
+def test_the_compiled_one_takes_bytes_alone(other: Any) -> None:
+    with pytest.raises(TypeError):
+        choose(start_codes.split_start_codes, COMPILED)(other)
 
 
 def test_sei_messages_are_listed() -> None:

@@ -7,9 +7,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from media.mpegts.demuxer import RUN
+from media.mpegts import bulk
+from media.mpegts.bulk import Row
 from media.mpegts.muxer import TsMuxer
 from tests.support import clips, ts_demux
+from tests.support.twins import KINDS as TWINS
+from tests.support.twins import choose
 
 PACKET = 188
 PACKETS = 500  # of a clip; a run of one PID is up to some hundred
@@ -72,13 +75,30 @@ CHANGES = st.lists(
 )
 
 
-def outcome(data: bytes, size: int, run: int) -> tuple[object, ...]:
-    """All that a demuxer makes of it, fed in pieces of that size; runs are so long at most."""
+def one_by_one(data: bytes, start: int, count: int, stride: int) -> list[Row]:
+    """Each packet is a run of its own."""
+    rows: list[Row] = []
+    for index in range(count):
+        at = start + index * stride
+        pid = (data[at + 1] & 0x1F) << 8 | data[at + 2]
+        rows.append((index, pid, data[at + 1], data[at + 3], 1))
+    return rows
+
+
+def outcome(data: bytes, size: int, sort: object, strip: object) -> tuple[object, ...]:
+    """All that a demuxer makes of it, fed in pieces of that size."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("media.mpegts.demuxer.RUN", run)
+        patch.setattr("media.mpegts.demuxer._runs", sort)
+        patch.setattr("media.mpegts.assembly._strip", strip)
         result = ts_demux.demux(ts_demux.cut(data, size))
     units = [ts_demux.key_of(unit) for unit in result.units]
     return units, result.drops, result.demuxer.packets, result.demuxer.junk_bytes
+
+
+def check(data: bytes, size: int) -> None:
+    expected = outcome(data, size, one_by_one, bulk.strip)
+    for twin in TWINS:
+        assert outcome(data, size, choose(bulk.runs, twin), choose(bulk.strip, twin)) == expected
 
 
 @settings(max_examples=30, deadline=None)
@@ -88,7 +108,7 @@ def test_runs_are_as_packets(name: str, changes: list[Change]) -> None:
     for change in changes:
         data = changed(data, change)
     for size in (len(data) or 1, 7 * PACKET * 40 + 11):
-        assert outcome(data, size, RUN) == outcome(data, size, 1)
+        check(data, size)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -96,4 +116,4 @@ def test_runs_are_as_packets(name: str, changes: list[Change]) -> None:
 def test_each_damage_by_itself(kind: str, value: int) -> None:
     for place in range(0, PACKETS * PACKET, 97 * PACKET + 13):
         data = changed(stream("ours"), (kind, place, place, value))
-        assert outcome(data, len(data), RUN) == outcome(data, len(data), 1)
+        check(data, len(data))

@@ -1,17 +1,26 @@
 """Runs: what is joined is what each packet by itself would be, in sizes that the kernel can cut."""
 
 from struct import Struct
+from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from protocols.srt import packing
 from protocols.srt.packet import HEADER, HEADER_BYTES, Run
 from protocols.srt.payloads import Payloads
 from protocols.srt.runs import MAX_BYTES, MAX_SEGMENTS, RunBuilder
+from tests.support.twins import COMPILED, KINDS, choose
 
 PEER = ("198.18.0.2", 4000)
 TAIL = Struct("!II").pack(123_456, 77)
+
+
+@pytest.fixture(params=KINDS, autouse=True)
+def twin(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    pack = choose(packing.pack_even, request.param)
+    monkeypatch.setattr("protocols.srt.runs._pack_even", pack)
 
 
 def cut(runs: list[Run]) -> list[bytes]:
@@ -30,6 +39,8 @@ def check_limits(runs: list[Run]) -> None:
         assert -(-len(data) // size) <= MAX_SEGMENTS
 
 
+# The twin stays the same over all examples.
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     st.lists(
         st.tuples(st.integers(1, 200), st.integers(1, 1400), st.integers(0, 1399)), max_size=6
@@ -77,3 +88,20 @@ def test_a_picture_and_its_answer_are_one_run() -> None:
     builder.add_even(1000 << 32 | 1, TAIL, Payloads([bytes(1316)] * 10))
     builder.add(bytes(20))
     assert len(builder.take()) == 1
+
+
+@pytest.mark.parametrize(
+    ("head", "tail", "payloads"),
+    [
+        (1, bytes(7), [b"x"]),
+        (1, "12345678", [b"x"]),
+        (-1, bytes(8), [b"x"]),
+        (1 << 64, bytes(8), [b"x"]),
+        (1, bytes(8), [b"x", None]),
+        (1, bytes(8), (b"x",)),
+        (1, bytes(8), None),
+    ],
+)
+def test_the_compiled_one_refuses_what_it_cannot_read(head: Any, tail: Any, payloads: Any) -> None:
+    with pytest.raises((ValueError, TypeError, OverflowError)):
+        choose(packing.pack_even, COMPILED)(head, tail, payloads)

@@ -1,0 +1,184 @@
+# cython: language_level=3, boundscheck=False, wraparound=False
+"""The compiled twin of `ManyReader` in `udp_many.py`; see there."""
+
+import errno
+
+from flux.net.udp_many import address_of, ancillary_of
+
+from cpython cimport array
+from cpython.bytes cimport PyBytes_FromStringAndSize
+from libc.errno cimport errno as last_error
+from libc.stdlib cimport calloc, free
+from libc.string cimport memcmp, memcpy
+
+import array
+
+cdef extern from "<sys/socket.h>" nogil:
+    cdef struct iovec:
+        void *iov_base
+        size_t iov_len
+    cdef struct msghdr:
+        void *msg_name
+        unsigned int msg_namelen
+        iovec *msg_iov
+        size_t msg_iovlen
+        void *msg_control
+        size_t msg_controllen
+        int msg_flags
+    cdef struct mmsghdr:
+        msghdr msg_hdr
+        unsigned int msg_len
+    cdef struct timespec:
+        pass
+    cdef struct cmsghdr:
+        size_t cmsg_len
+        int cmsg_level
+        int cmsg_type
+    int recvmmsg(int descriptor, mmsghdr *heads, unsigned int count, int flags, timespec *timeout)
+    enum:
+        MSG_DONTWAIT
+        SOL_SOCKET
+        SO_TIMESTAMPNS
+
+cdef enum:
+    SLOTS = 64
+    SLOT_BYTES = 2048  # a row of short slots, which stay in the caches
+    REST_BYTES = 65_536 - 2048
+    NAME_BYTES = 32
+    CONTROL_BYTES = 192
+    CONTROL_WORDS = 24
+    STAMP_BYTES = 16 + 16  # cmsghdr, timespec
+    MAX_KNOWN = 4096
+
+cdef array.array LONGS = array.array("q")
+
+
+cdef struct Slots:
+    mmsghdr heads[SLOTS]
+    iovec parts[SLOTS][2]
+    char names[SLOTS][NAME_BYTES]
+    long long controls[SLOTS][CONTROL_WORDS]
+    char data[SLOTS][SLOT_BYTES]
+    char rests[SLOTS][REST_BYTES]
+
+
+cdef class ManyReader:
+    cdef Slots *slots
+    cdef dict known
+    cdef bytes pattern
+    cdef list ancillary
+
+    def __cinit__(self):
+        cdef int slot
+        self.slots = <Slots *>calloc(1, sizeof(Slots))
+        if self.slots is NULL:
+            raise MemoryError
+        for slot in range(SLOTS):
+            self.slots.parts[slot][0].iov_base = &self.slots.data[slot]
+            self.slots.parts[slot][0].iov_len = SLOT_BYTES
+            self.slots.parts[slot][1].iov_base = &self.slots.rests[slot]
+            self.slots.parts[slot][1].iov_len = REST_BYTES
+            self.slots.heads[slot].msg_hdr.msg_name = &self.slots.names[slot]
+            self.slots.heads[slot].msg_hdr.msg_iov = self.slots.parts[slot]
+            self.slots.heads[slot].msg_hdr.msg_iovlen = 2
+            self.slots.heads[slot].msg_hdr.msg_control = &self.slots.controls[slot]
+        self.known = {}
+        self.pattern = None
+        self.ancillary = []
+
+    def __dealloc__(self):
+        free(self.slots)
+
+    def receive(self, int descriptor, hearing):
+        cdef Slots *slots = self.slots
+        cdef mmsghdr *head
+        cdef int slot, count
+        cdef Py_ssize_t size, total = 0
+        cdef size_t length
+        cdef bint is_alike
+        cdef list messages
+        cdef bytes message
+        cdef array.array seconds, nanoseconds
+        for slot in range(SLOTS):
+            slots.heads[slot].msg_hdr.msg_namelen = NAME_BYTES
+            slots.heads[slot].msg_hdr.msg_controllen = CONTROL_BYTES
+        # It never waits, so it may keep the interpreter's lock.
+        count = recvmmsg(descriptor, slots.heads, SLOTS, MSG_DONTWAIT, NULL)
+        if count <= 0:
+            if count < 0 and last_error not in (errno.EAGAIN, errno.EINTR):
+                hearing.errors += 1
+            return 0, 0
+        messages = []
+        length = slots.heads[0].msg_hdr.msg_controllen
+        is_alike = length >= STAMP_BYTES and is_stamp(<cmsghdr *>slots.controls[0])
+        for slot in range(count):
+            head = &slots.heads[slot]
+            size = head.msg_len
+            total += size
+            messages.append(self.message(slot, size))
+            if slot and is_alike:
+                is_alike = head.msg_hdr.msg_controllen == length and not (
+                    memcmp(slots.controls[slot], slots.controls[0], 16)
+                    or memcmp(
+                        <char *>slots.controls[slot] + STAMP_BYTES,
+                        <char *>slots.controls[0] + STAMP_BYTES,
+                        length - STAMP_BYTES,
+                    )
+                )
+        addresses = self.addresses(count)
+        if is_alike:
+            message = (<char *>slots.controls[0])[STAMP_BYTES:length]
+            if message != self.pattern:
+                self.pattern, self.ancillary = message, ancillary_of(message)
+            seconds = array.clone(LONGS, count, zero=False)
+            nanoseconds = array.clone(LONGS, count, zero=False)
+            for slot in range(count):
+                seconds.data.as_longlongs[slot] = slots.controls[slot][2]
+                nanoseconds.data.as_longlongs[slot] = slots.controls[slot][3]
+            hearing.take_alike(messages, self.ancillary, addresses, seconds, nanoseconds)
+        else:
+            for slot in range(count):
+                length = slots.heads[slot].msg_hdr.msg_controllen
+                ancillary = ancillary_of((<char *>slots.controls[slot])[:length])
+                address = addresses[slot if len(addresses) > 1 else 0]
+                hearing.take(messages[slot], ancillary, address)
+        return count, total
+
+    cdef bytes message(self, int slot, Py_ssize_t size):
+        """What one slot holds."""
+        cdef bytes made
+        if size <= SLOT_BYTES:
+            return PyBytes_FromStringAndSize(self.slots.data[slot], size)
+        made = PyBytes_FromStringAndSize(NULL, size)
+        memcpy(<char *>made, self.slots.data[slot], SLOT_BYTES)
+        memcpy(<char *>made + SLOT_BYTES, self.slots.rests[slot], size - SLOT_BYTES)
+        return made
+
+    cdef list addresses(self, int count):
+        """The senders, as Python writes them; a single one where it is the same for all."""
+        cdef int slot
+        cdef unsigned int length = self.slots.heads[0].msg_hdr.msg_namelen
+        for slot in range(1, count):
+            if self.slots.heads[slot].msg_hdr.msg_namelen != length or memcmp(
+                self.slots.names[slot], self.slots.names[0], min(length, NAME_BYTES)
+            ):
+                return [self.address(slot) for slot in range(count)]
+        return [self.address(0)]
+
+    cdef object address(self, int slot):
+        cdef unsigned int length = self.slots.heads[slot].msg_hdr.msg_namelen
+        cdef bytes raw = self.slots.names[slot][: min(length, NAME_BYTES)]
+        address = self.known.get(raw)
+        if address is None:
+            if len(self.known) >= MAX_KNOWN:
+                self.known.clear()
+            address = self.known[raw] = address_of(raw)
+        return address
+
+
+cdef inline bint is_stamp(cmsghdr *head) noexcept:
+    return (
+        head.cmsg_len == STAMP_BYTES
+        and head.cmsg_level == SOL_SOCKET
+        and head.cmsg_type == SO_TIMESTAMPNS
+    )
