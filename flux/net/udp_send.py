@@ -6,6 +6,7 @@ it has no such option every datagram is sent by itself.
 
 import errno
 import socket
+from collections.abc import Sequence
 from functools import lru_cache
 from struct import Struct
 from typing import Any, Self
@@ -45,12 +46,15 @@ class Run:
         self.count = count
         self.size_bytes = len(data)
         self._data: bytes | None = data
-        self._packets: list[bytes] | None = None
+        self._packets: Sequence[bytes] | None = None
 
     @classmethod
-    def of(cls, track: int, packets: list[bytes], size_bytes: int) -> Self:
-        """Of packets that are cut already, `size_bytes` together; the list is kept."""
-        run = cls(track, b"", len(packets[0]), len(packets))
+    def of(cls, track: int, packets: Sequence[bytes], size_bytes: int, segment: int = 0) -> Self:
+        """Of packets that are cut already, `size_bytes` together; the sequence is kept.
+
+        `segment`: bytes of the first, if they are known.
+        """
+        run = cls(track, b"", segment or len(packets[0]), len(packets))
         run.size_bytes = size_bytes
         run._data, run._packets = None, packets
         return run
@@ -62,7 +66,7 @@ class Run:
             self._data = b"".join(self._packets or ())
         return self._data
 
-    def datagrams(self) -> list[bytes]:
+    def datagrams(self) -> Sequence[bytes]:
         """Each by itself: the same objects each time."""
         if self._packets is None:
             data, step = self.data, self.segment

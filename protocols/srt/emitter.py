@@ -42,7 +42,7 @@ class Emitter:
             batch.key, batch.cipher = self._keys.sending()
         payloads = batch.payloads
         if count != len(payloads):
-            payloads = Payloads(payloads[start : start + count])
+            payloads = payloads.part(start, count)
         counts, size = self._count, payloads.size_bytes
         counts.packets += count
         counts.unique += count
@@ -55,9 +55,9 @@ class Emitter:
         if is_plain and payloads.is_even and sequence + count <= LAP:
             word = batch.word(start, count)
             if word:  # all at once
-                bodies: list[bytes] = payloads
+                bodies = payloads
                 if cipher is not None:
-                    bodies = cipher.seal_batch(sequence, (), payloads)
+                    bodies = Payloads(cipher.seal_batch(sequence, (), payloads))
                     self._count_sealed(batch, count)
                 tail = TAIL.pack(batch.stamp, self._destination)
                 builder.add_even(sequence << 32 | word, tail, bodies)

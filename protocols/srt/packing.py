@@ -24,3 +24,16 @@ def pack_even(head: int, tail: bytes, payloads: list[bytes]) -> bytes:
     parts[2::3] = payloads
     packed: bytes = _packer(count, len(payloads[0]), len(payloads[-1]))(*parts)
     return packed
+
+
+@lru_cache(maxsize=512)
+def _cutter(count: int, size: int, last: int) -> Any:
+    return Struct(f"{size}s" * (count - 1) + f"{last}s").unpack_from
+
+
+def pack_row(head: int, tail: bytes, data: bytes, start: int, end: int, step: int) -> bytes:
+    """The same for payloads that lie in `data` from `start` to `end`, `step` bytes each."""
+    size = end - start
+    count = (size + step - 1) // step
+    last = size - (count - 1) * step
+    return pack_even(head, tail, list(_cutter(count, step, last)(data, start)))

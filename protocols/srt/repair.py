@@ -236,7 +236,7 @@ class RepairQueue:
             if limit <= 0:
                 break
             self._wanted.discard(number)
-            size = len(batch.payloads[number - batch.first]) + 44
+            size = batch.payloads.size_of(number - batch.first) + 44
             limit -= size
             self.budget.take(size)
             chosen.append((batch, number))

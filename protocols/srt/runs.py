@@ -6,11 +6,12 @@ from flux.base.twins import twin
 from protocols.srt import packing
 from protocols.srt.packet import HEADER_BYTES, Address, Run
 from protocols.srt.packing import HEAD_STEP
+from protocols.srt.payloads import Payloads
 
 MAX_SEGMENTS = 64
 MAX_BYTES = 65_000
 
-_pack_even = twin(packing.pack_even)
+_pack_even, _pack_row = twin(packing.pack_even), twin(packing.pack_row)
 
 
 class RunBuilder:
@@ -73,9 +74,9 @@ class RunBuilder:
         if is_last_short:
             self.add(headers[-1] + payloads[-1])
 
-    def add_even(self, head: int, tail: bytes, payloads: list[bytes]) -> None:
+    def add_even(self, head: int, tail: bytes, payloads: Payloads) -> None:
         """Packets as in `packing.pack_even`."""
-        count, size = len(payloads), HEADER_BYTES + len(payloads[0])
+        count, size = len(payloads), HEADER_BYTES + payloads.longest
         most = max(min(MAX_SEGMENTS, MAX_BYTES // size), 1)
         start = 0
         while start < count:
@@ -83,8 +84,12 @@ class RunBuilder:
                 self._cut()
                 self._segment = size
             end = min(start + most - self._count, count)
-            some = payloads if end - start == count else payloads[start:end]
-            data = _pack_even(head + start * HEAD_STEP, tail, some)
+            some = payloads if end - start == count else payloads.part(start, end - start)
+            at = head + start * HEAD_STEP
+            if some.data is None:
+                data = _pack_even(at, tail, some.items)
+            else:
+                data = _pack_row(at, tail, some.data, some.start, some.end, some.step)
             self._parts.append(data)
             self._count += end - start
             self._bytes += len(data)

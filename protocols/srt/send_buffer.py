@@ -151,7 +151,10 @@ class SendBuffer:
         for batch in reversed(self._batches):
             if batch.end <= number:
                 break
-            count += sum(map(len, batch.payloads[max(number - batch.first, 0) :]))
+            if batch.first >= number:
+                count += batch.payloads.size_bytes
+            else:
+                count += batch.payloads.part(number - batch.first, batch.end - number).size_bytes
         return count
 
     def append(self, payloads: Sequence[bytes], sent_at: float, stamp: int) -> SendBatch:

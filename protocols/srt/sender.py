@@ -322,7 +322,7 @@ class Sender:
                 continue
             start = buffer.unsent - batch.first
             most = min(len(batch.payloads) - start, room)
-            size = len(batch.payloads[start]) + WIRE_OVERHEAD_BYTES
+            size = batch.payloads.size_of(start) + WIRE_OVERHEAD_BYTES
             count = paired(buffer.unsent, min(most, int(budget // size) + 1), most)
             if buffer.unsent == self.acknowledged:
                 self._silence.restart(now)

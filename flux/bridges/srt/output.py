@@ -9,7 +9,6 @@ its line confirms it (`sender`). How datagrams are spread over time is
 """
 
 from collections.abc import Callable, Sequence
-from struct import Struct
 
 from flux.base.errors import PeerError
 from flux.bridges.rtp.datagrams import (
@@ -41,9 +40,6 @@ PACE_PAUSE = 0.003  # seconds
 MAX_PENDING = PACE_PACKETS * PACKET_BYTES
 MIN_SPAN = 0.5  # seconds of media, less tell nothing of its rate
 WHOLE = frozenset({0})  # the one track of a run: the program
-
-# All datagrams of a run in one step: by how many they are.
-_CUTTERS = tuple(Struct(f"{PACKET_BYTES}s" * count).unpack_from for count in range(RUN_PACKETS + 1))
 
 Closer = Callable[[str], None]  # hears the reason
 
@@ -232,33 +228,23 @@ def split(data: bytes, size: int) -> list[bytes]:
 
 def runs_of(chunks: Sequence[bytes]) -> list[Run]:
     """Runs of datagrams, seven packets each; readers get their very payloads."""
-    *before, last = chunks
-    first: tuple[bytes, ...] = ()
-    at = 0
-    if before:  # sound, mostly: it fills up with the begin of a picture, which is not copied
-        size = sum(map(len, before))
-        at = -size % PACKET_BYTES
-        first = tuple(split(b"".join((*before, last[:at])), PACKET_BYTES))
-    runs: list[Run] = []
-    while first or at < len(last):
-        some, first = first[:RUN_PACKETS], first[RUN_PACKETS:]
-        count = min(RUN_PACKETS - len(some), max(len(last) - at, 0) // PACKET_BYTES)
-        if count:
-            some += _CUTTERS[count](last, at)
-            at += count * PACKET_BYTES
-        if len(some) < RUN_PACKETS and at < len(last):
-            some += (last[at:],)
-            at = len(last)
-        payloads = Payloads(some)
-        runs.append(Run.of(0, payloads, payloads.size_bytes))
-    return runs
+    data = b"".join(chunks)  # the same object, where it is one
+    step = RUN_PACKETS * PACKET_BYTES
+    return [
+        _run_of(Payloads.row(data, at, min(at + step, len(data)), PACKET_BYTES))
+        for at in range(0, len(data), step)
+    ]
+
+
+def _run_of(payloads: Payloads) -> Run:
+    return Run.of(0, payloads, payloads.size_bytes, payloads.longest)
 
 
 def parts_of(run: Run, most: int) -> list[Run]:
     """The same payloads in runs of at most so many."""
-    payloads = run.datagrams()
-    parts = [Payloads(payloads[at : at + most]) for at in range(0, len(payloads), most)]
-    return [Run.of(0, part, part.size_bytes) for part in parts]
+    payloads = Payloads.of(run.datagrams())
+    starts = range(0, len(payloads), most)
+    return [_run_of(payloads.part(at, most)) for at in starts]
 
 
 def srt_output_of(stream: Stream, scheduler: Scheduler) -> SrtOutput:

@@ -1,5 +1,6 @@
 """Payloads are measured once, and kept as they are by everybody who sends them."""
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -21,7 +22,30 @@ def test_what_is_measured(sizes: list[int]) -> None:
 def test_measured_ones_stay_the_same_object() -> None:
     given_ = [b"one", b"two"]
     payloads = Payloads.of(given_)
-    assert payloads == given_ and Payloads.of(payloads) is payloads
+    assert payloads.items == given_ and Payloads.of(payloads) is payloads
+
+
+@given(
+    st.binary(min_size=1, max_size=60), st.integers(0, 20), st.integers(1, 60), st.integers(1, 9)
+)
+def test_a_row_is_as_if_it_were_cut(data: bytes, start: int, size: int, step: int) -> None:
+    start = min(start, len(data) - 1)
+    end = min(start + size, len(data))
+    row = Payloads.row(data, start, end, step)
+    cut = Payloads([data[at : min(at + step, end)] for at in range(start, end, step)])
+    for name in ("size_bytes", "shortest", "longest", "is_even"):
+        assert getattr(row, name) == getattr(cut, name), name
+    count = len(cut)
+    assert len(row) == count and list(row) == row.items == cut.items
+    assert [row[index] for index in range(-count, count)] == cut.items * 2
+    assert row[1:] == cut[1:]
+    assert [row.size_of(index) for index in range(count)] == list(map(len, cut))
+    for first in range(count):
+        part = row.part(first, 3)
+        assert part.items == cut.part(first, 3).items
+        assert part.data is data  # nothing is copied
+    with pytest.raises(IndexError):
+        row[count]
 
 
 def test_many_buffers_keep_one_list() -> None:

@@ -19,8 +19,9 @@ TAIL = Struct("!II").pack(123_456, 77)
 
 @pytest.fixture(params=KINDS, autouse=True)
 def twin(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    pack = choose(packing.pack_even, request.param)
-    monkeypatch.setattr("protocols.srt.runs._pack_even", pack)
+    for original in (packing.pack_even, packing.pack_row):
+        pack = choose(original, request.param)
+        monkeypatch.setattr(f"protocols.srt.runs._{original.__name__}", pack)
 
 
 def cut(runs: list[Run]) -> list[bytes]:
@@ -46,9 +47,10 @@ def check_limits(runs: list[Run]) -> None:
         st.tuples(st.integers(1, 200), st.integers(1, 1400), st.integers(0, 1399)), max_size=6
     ),
     st.booleans(),
+    st.booleans(),
 )
 def test_even_packets_are_joined_as_they_would_be_one_by_one(
-    batches: list[tuple[int, int, int]], has_answer: bool
+    batches: list[tuple[int, int, int]], has_answer: bool, are_rows: bool
 ) -> None:
     builder = RunBuilder(PEER)
     expected: list[bytes] = []
@@ -57,7 +59,11 @@ def test_even_packets_are_joined_as_they_would_be_one_by_one(
         if less:
             given_[-1] = given_[-1][: max(size - less, 1)]
         first = len(expected)
-        builder.add_even(1000 + first << 32 | 0xC0000001 + first, TAIL, Payloads(given_))
+        payloads = Payloads(given_)
+        if are_rows:
+            data = b"before" + b"".join(given_) + b"behind"
+            payloads = Payloads.row(data, 6, len(data) - 6, size)
+        builder.add_even(1000 + first << 32 | 0xC0000001 + first, TAIL, payloads)
         expected += [packet(first + each, payload) for each, payload in enumerate(given_)]
     if has_answer:
         expected.append(b"an answer, which is short")
@@ -105,3 +111,23 @@ def test_a_picture_and_its_answer_are_one_run() -> None:
 def test_the_compiled_one_refuses_what_it_cannot_read(head: Any, tail: Any, payloads: Any) -> None:
     with pytest.raises((ValueError, TypeError, OverflowError)):
         choose(packing.pack_even, COMPILED)(head, tail, payloads)
+
+
+@pytest.mark.parametrize(
+    ("tail", "data", "start", "end", "step"),
+    [
+        (bytes(7), b"data", 0, 4, 2),
+        (bytes(8), b"data", 0, 5, 2),
+        (bytes(8), b"data", -1, 4, 2),
+        (bytes(8), b"data", 2, 2, 2),
+        (bytes(8), b"data", 0, 4, 0),
+        (bytes(8), b"data", 0, 4, -2),
+        (bytes(8), "data", 0, 4, 2),
+        (bytes(8), None, 0, 4, 2),
+    ],
+)
+def test_the_compiled_one_stays_within_its_data(
+    tail: Any, data: Any, start: int, end: int, step: int
+) -> None:
+    with pytest.raises((ValueError, TypeError)):
+        choose(packing.pack_row, COMPILED)(1, tail, data, start, end, step)

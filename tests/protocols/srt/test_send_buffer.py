@@ -37,7 +37,7 @@ def test_every_packet_is_found_until_it_is_forgotten() -> None:
         batch = buffer.find(number)
         assert batch is not None and batch.first <= number < batch.end
     assert buffer.find(99) is None and buffer.find(109) is None
-    assert buffer.pop().payloads == [b"0-0", b"0-1", b"0-2"]
+    assert buffer.pop().payloads.items == [b"0-0", b"0-1", b"0-2"]
     assert (buffer.first, buffer.unsent, buffer.bytes) == (103, 103, 18)
     assert buffer.find(102) is None
     assert buffer.find(103) is buffer.oldest
@@ -145,7 +145,7 @@ def test_what_is_taken_out_leaves_no_hole() -> None:
     buffer.remove(batch)
     assert (buffer.first, buffer.unsent, buffer.end, buffer.bytes) == (100, 103, 110, 30)
     later = buffer.find(103)
-    assert later is not None and later.payloads == [b"2-0", b"2-1"]
+    assert later is not None and later.payloads.items == [b"2-0", b"2-1"]
     assert (later.first, later.end, later.message) == (103, 105, 8)
     last = buffer.find(109)
     assert last is not None and (last.first, last.end) == (105, 110)
