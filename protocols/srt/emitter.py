@@ -57,7 +57,7 @@ class Emitter:
             if word:  # all at once
                 bodies = payloads
                 if cipher is not None:
-                    bodies = Payloads(cipher.seal_batch(sequence, (), payloads))
+                    bodies = Payloads(cipher.seal_batch(sequence, (), payloads), payloads)
                     self._count_sealed(batch, count)
                 tail = TAIL.pack(batch.stamp, self._destination)
                 builder.add_even(sequence << 32 | word, tail, bodies)

@@ -7,10 +7,11 @@ from typing import overload
 class Payloads(Sequence[bytes]):
     """They must not change once they are made; there is one at least.
 
-    A row lies in one piece, `step` bytes each, only the last may be shorter: its payloads by
-    themselves are cut for who asks for them, and not kept. Public: `size_bytes` of all together,
-    `shortest`, `longest`; `is_even`: all are as long as the first but the last, which may be
-    shorter, so that they leave as one run; of a row `data`, its `start` and `end` there, `step`.
+    A row lies in one piece, `step` bytes each, only the last may be shorter. It is cut once
+    somebody asks for all of them, as who encrypts them, and is no row any more. Public:
+    `size_bytes` of all together, `shortest`, `longest`; `is_even`: all are as long as the first but
+    the last, which may be shorter, so that they leave as one run; of a row `data`, its `start` and
+    `end` there, `step`; of others `data` is None.
     """
 
     __slots__ = (
@@ -18,11 +19,21 @@ class Payloads(Sequence[bytes]):
         *("start", "step"),
     )
 
-    def __init__(self, payloads: Iterable[bytes]) -> None:
+    size_bytes: int
+    shortest: int
+    longest: int
+    is_even: bool
+
+    def __init__(self, payloads: Iterable[bytes], like: "Payloads | None" = None) -> None:
+        """`like`: each is as long as these are."""
         items = self._items = list(payloads)
         self._count = len(items)
         self.data: bytes | None = None
         self.start = self.end = self.step = 0
+        if like is not None:
+            self.size_bytes, self.is_even = like.size_bytes, like.is_even
+            self.longest, self.shortest = like.longest, like.shortest
+            return
         sizes = list(map(len, items))
         self.size_bytes = sum(sizes)
         self.longest = max(sizes)
@@ -53,11 +64,12 @@ class Payloads(Sequence[bytes]):
 
     @property
     def items(self) -> list[bytes]:
-        """Each by itself; nobody may change the list."""
+        """Each by itself, the same objects each time; nobody may change the list."""
         data, step, end = self.data, self.step, self.end
-        if data is None:
-            return self._items
-        return [data[at : min(at + step, end)] for at in range(self.start, end, step)]
+        if data is not None:
+            self._items = [data[at : min(at + step, end)] for at in range(self.start, end, step)]
+            self.data = None  # else it would be kept twice
+        return self._items
 
     def size_of(self, index: int) -> int:
         """Bytes of one."""

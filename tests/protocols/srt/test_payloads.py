@@ -25,6 +25,10 @@ def test_measured_ones_stay_the_same_object() -> None:
     assert payloads.items == given_ and Payloads.of(payloads) is payloads
 
 
+def is_row(payloads: Payloads) -> bool:
+    return payloads.data is not None
+
+
 @given(
     st.binary(min_size=1, max_size=60), st.integers(0, 20), st.integers(1, 60), st.integers(1, 9)
 )
@@ -36,16 +40,24 @@ def test_a_row_is_as_if_it_were_cut(data: bytes, start: int, size: int, step: in
     for name in ("size_bytes", "shortest", "longest", "is_even"):
         assert getattr(row, name) == getattr(cut, name), name
     count = len(cut)
-    assert len(row) == count and list(row) == row.items == cut.items
-    assert [row[index] for index in range(-count, count)] == cut.items * 2
-    assert row[1:] == cut[1:]
-    assert [row.size_of(index) for index in range(count)] == list(map(len, cut))
+    assert len(row) == count
+    assert [row[index] for index in range(count)] == cut.items
     for first in range(count):
         part = row.part(first, 3)
-        assert part.items == cut.part(first, 3).items
         assert part.data is data  # nothing is copied
+        assert part.items == cut.part(first, 3).items
+    assert is_row(row)
+    for _ in range(2):  # before it is cut, and behind
+        assert [row.size_of(index) for index in range(count)] == list(map(len, cut))
+        assert row[1:] == cut[1:]
+        assert row.items is row.items == list(row) == cut.items
+        assert row[-1] is row.items[-1] and not is_row(row)
+        assert (len(row), row.part(count - 1, 1).items) == (count, cut.items[-1:])
     with pytest.raises(IndexError):
         row[count]
+    like = Payloads([bytes(len(each)) for each in cut], cut)
+    for name in ("size_bytes", "shortest", "longest", "is_even"):
+        assert getattr(like, name) == getattr(cut, name), name
 
 
 def test_many_buffers_keep_one_list() -> None:
