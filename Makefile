@@ -1,7 +1,7 @@
 # make run    install FLUX into .venv and start it: needs git, make and Python 3.11 or newer
 # make test   set up whatever the tests need and run them all
 #
-# Others: lint types unit interop test-long bench clean. ARGS are handed on:
+# Others: lint types twins unit interop test-long bench clean. ARGS are handed on:
 #   make run ARGS="--config my.yaml"    make unit ARGS="-k flv"    make bench ARGS="--readers 500"
 
 SHELL := /bin/bash
@@ -78,8 +78,8 @@ PURE := tests/media/mpegts tests/flux/net tests/protocols/srt/test_connection.py
 unit: $(VENV)/.installed-dev
 	$(PY) -m pytest -q -m "not interop and not long" --ignore=tests/interop --ignore=tests/browser \
 		-p no:schemathesis -p no:anyio -n $(WORKERS) --dist worksteal $(ARGS)
-	FLUX_PURE=1 $(PY) -m pytest -q -m "not interop and not long" $(PURE) \
-		-p no:schemathesis -p no:anyio -n $(WORKERS) --dist worksteal $(ARGS)
+	@test -n "$(ARGS)" || { set -x; FLUX_PURE=1 $(PY) -m pytest -q -m "not interop and not long" $(PURE) \
+		-p no:schemathesis -p no:anyio -n $(WORKERS) --dist worksteal; }
 
 interop: $(VENV)/.installed-dev packages
 	$(PY) -m pytest -q -m "interop and not long" -n $(INTEROP_WORKERS) --dist loadfile \

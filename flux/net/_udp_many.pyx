@@ -1,13 +1,11 @@
 # cython: language_level=3, boundscheck=False, wraparound=False
 """The compiled twin of `ManyReader` in `udp_many.py`; see there."""
 
-import errno
-
 from flux.net.udp_many import address_of, ancillary_of
 
 from cpython cimport array
 from cpython.bytes cimport PyBytes_FromStringAndSize
-from libc.errno cimport errno as last_error
+from libc.errno cimport EAGAIN, EINTR, errno as last_error
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcmp, memcpy
 
@@ -92,7 +90,7 @@ cdef class ManyReader:
     def receive(self, int descriptor, hearing):
         cdef Slots *slots = self.slots
         cdef mmsghdr *head
-        cdef int slot, count
+        cdef int slot, count, error
         cdef Py_ssize_t size, total = 0
         cdef size_t length
         cdef bint is_alike
@@ -104,8 +102,9 @@ cdef class ManyReader:
             slots.heads[slot].msg_hdr.msg_controllen = CONTROL_BYTES
         # It never waits, so it may keep the interpreter's lock.
         count = recvmmsg(descriptor, slots.heads, SLOTS, MSG_DONTWAIT, NULL)
+        error = last_error
         if count <= 0:
-            if count < 0 and last_error not in (errno.EAGAIN, errno.EINTR):
+            if count < 0 and error != EAGAIN and error != EINTR:
                 hearing.errors += 1
             return 0, 0
         messages = []
