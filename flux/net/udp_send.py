@@ -49,12 +49,9 @@ class Run:
         self._packets: Sequence[bytes] | None = None
 
     @classmethod
-    def of(cls, track: int, packets: Sequence[bytes], size_bytes: int, segment: int = 0) -> Self:
-        """Of packets that are cut already, `size_bytes` together; the sequence is kept.
-
-        `segment`: bytes of the first, if they are known.
-        """
-        run = cls(track, b"", segment or len(packets[0]), len(packets))
+    def of(cls, track: int, packets: Sequence[bytes], size_bytes: int) -> Self:
+        """Of packets that are cut already, `size_bytes` together; the sequence is kept."""
+        run = cls(track, b"", len(packets[0]), len(packets))
         run.size_bytes = size_bytes
         run._data, run._packets = None, packets
         return run

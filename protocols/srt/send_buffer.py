@@ -98,6 +98,11 @@ class SendBatch:
             return SOLO if is_last else FIRST
         return LAST if is_last else MIDDLE
 
+    def bytes_from(self, number: int) -> int:
+        """Payloads of this packet, or of the first, and all behind it here."""
+        start = max(number - self.first, 0)
+        return self.payloads.part(start, len(self.payloads) - start).size_bytes
+
     def packet(self, number: int, destination: int) -> bytes:
         """The whole packet with this unwrapped number, as it is sent again."""
         index = number - self.first
@@ -151,10 +156,7 @@ class SendBuffer:
         for batch in reversed(self._batches):
             if batch.end <= number:
                 break
-            if batch.first >= number:
-                count += batch.payloads.size_bytes
-            else:
-                count += batch.payloads.part(number - batch.first, batch.end - number).size_bytes
+            count += batch.bytes_from(number)
         return count
 
     def append(self, payloads: Sequence[bytes], sent_at: float, stamp: int) -> SendBatch:

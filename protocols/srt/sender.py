@@ -405,7 +405,7 @@ class Sender:
         if not batch.is_dropped:
             batch.is_dropped = True
             self.count.dropped += batch.end - start
-            self.count.dropped_bytes += sum(map(len, batch.payloads[start - batch.first :]))
+            self.count.dropped_bytes += batch.bytes_from(start)
 
     def _pass_over(self, batch: SendBatch) -> None:
         """The next message to be sent is too old. If nothing of it was sent it leaves no hole; else

@@ -221,11 +221,6 @@ class SrtOutput:
         return True
 
 
-def split(data: bytes, size: int) -> list[bytes]:
-    """Datagrams of `size` bytes, the last one of what is left."""
-    return [data[at : at + size] for at in range(0, len(data), size)]
-
-
 def runs_of(chunks: Sequence[bytes]) -> list[Run]:
     """Runs of datagrams, seven packets each; readers get their very payloads."""
     data = b"".join(chunks)  # the same object, where it is one
@@ -237,7 +232,7 @@ def runs_of(chunks: Sequence[bytes]) -> list[Run]:
 
 
 def _run_of(payloads: Payloads) -> Run:
-    return Run.of(0, payloads, payloads.size_bytes, payloads.longest)
+    return Run.of(0, payloads, payloads.size_bytes)
 
 
 def parts_of(run: Run, most: int) -> list[Run]:

@@ -18,13 +18,14 @@ import structlog
 
 from flux.base.errors import PeerError
 from flux.bridges.rtp.datagrams import DatagramReader
-from flux.bridges.srt.output import PACKET_BYTES, SrtOutput, split, srt_output_of
+from flux.bridges.srt.output import PACKET_BYTES, SrtOutput, srt_output_of
 from flux.net.udp_send import Run
 from media.feed_reader import Scheduler
 from media.mpegts.bulk import PACKET_BYTES as TS_PACKET_BYTES
 from media.output import LEISURE
 from media.stream import Stream
 from protocols.srt.link import Channel, Link
+from protocols.srt.payloads import Payloads
 
 logger = structlog.get_logger()
 
@@ -128,7 +129,8 @@ class SrtSender:
         size = link.max_payload_bytes
         payloads = run.datagrams()
         if size < PACKET_BYTES:  # a peer with short packets gets cut ones of its own
-            payloads = split(run.data, max(size // TS_PACKET_BYTES, 1) * TS_PACKET_BYTES)
+            step = max(size // TS_PACKET_BYTES, 1) * TS_PACKET_BYTES
+            payloads = Payloads.row(run.data, 0, run.size_bytes, step)
         if self._progress is not None:
             self._progress = None
             self._owner.sender_resumed(self._reader.dropped - self._before)
