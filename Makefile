@@ -8,7 +8,7 @@ SHELL := /bin/bash
 VENV := .venv
 PY := $(VENV)/bin/python
 PIP := $(PY) -m pip --disable-pip-version-check --no-input install --quiet
-TWINS := $(wildcard flux/*/_*.pyx media/*/_*.pyx protocols/*/_*.pyx)
+TWINS := $(shell find flux media protocols -name "_*.pyx")
 ARGS ?=
 # Most tests wait for something: three at once keep two cores busy. What they give to programs is each
 # worker's own: ports (tests/support/ports.py), networks, folders. 0: one test after the other.
@@ -90,4 +90,5 @@ bench: $(VENV)/.installed-dev packages
 
 clean:
 	rm -rf $(VENV) .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist *.egg-info
+	find flux media protocols -name "_*.so" -delete
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -6,22 +6,16 @@ fails where it cannot.
 """
 
 import contextlib
-import sys
 from pathlib import Path
 from typing import Any
 
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
-TWINS = (
-    "flux/net/_udp_many.pyx",
-    "media/codecs/_start_codes.pyx",
-    "media/mpegts/_bulk.pyx",
-    "protocols/srt/_packing.pyx",
-)
+PACKAGES = ("flux", "media", "protocols")
 FLAGS = ["-O3", "-g0"]
 
 
-class TwinsHook(BuildHookInterface):
+class TwinsHook(BuildHookInterface[Any]):
     """What `pip install` runs."""
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
@@ -30,8 +24,8 @@ class TwinsHook(BuildHookInterface):
             made = compile_twins(Path(self.root))
         except Exception as error:  # of compilers and their tools, of any kind
             self.app.display_warning(f"installed without compiled twins: {error}")
-            for path in TWINS:  # what an earlier version left does not go with this one
-                for left in (Path(self.root) / path).parent.glob(f"{Path(path).stem}.*.so"):
+            for package in PACKAGES:  # what an earlier version left does not go with this one
+                for left in (Path(self.root) / package).rglob("_*.so"):
                     left.unlink()
             return
         build_data["artifacts"] += made
@@ -47,9 +41,10 @@ def compile_twins(root: Path) -> list[str]:
 
     temporary = "build/twins"
     with contextlib.chdir(root):
+        sources = sorted(path for package in PACKAGES for path in Path(package).rglob("_*.pyx"))
         extensions = [
-            Extension(path.removesuffix(".pyx").replace("/", "."), [path], extra_compile_args=FLAGS)
-            for path in TWINS
+            Extension(".".join(path.with_suffix("").parts), [str(path)], extra_compile_args=FLAGS)
+            for path in sources
         ]
         made = cythonize(extensions, build_dir=temporary, quiet=True)
         command = build_ext(Distribution({"name": "twins", "ext_modules": made}))
@@ -61,4 +56,3 @@ def compile_twins(root: Path) -> list[str]:
 
 if __name__ == "__main__":
     compile_twins(Path(__file__).parent)
-    sys.exit(0)

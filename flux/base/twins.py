@@ -9,17 +9,9 @@ is installed, where the machine can do that (`hatch_build.py`). The tests run wi
 
 import importlib
 import os
-from typing import Any, Protocol, TypeVar, cast
+from typing import Any, TypeVar
 
 PURE = "FLUX_PURE"
-
-
-class Named(Protocol):
-    """A function or a class."""
-
-    __module__: str
-    __name__: str
-
 
 T = TypeVar("T")
 _missed: set[str] = set()  # modules that were asked for, and had no compiled twin
@@ -27,9 +19,9 @@ _missed: set[str] = set()  # modules that were asked for, and had no compiled tw
 
 def twin(original: T) -> T:
     """The compiled one of a function or class of the same name, or this one itself."""
-    named = cast(Named, original)
     if is_pure():
         return original
+    named: Any = original
     package, _, name = named.__module__.rpartition(".")
     try:
         module: Any = importlib.import_module(f"{package}._{name}")

@@ -1,5 +1,5 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False
-"""The compiled twin of `bulk_pure.py`: what is done with many packets at once; see there."""
+"""The compiled twin of `bulk.py`; see there."""
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from libc.string cimport memcpy, memset
@@ -90,7 +90,7 @@ cdef void _take(tuple pieces, Source *source, char *target, Py_ssize_t size) noe
 
 
 def write(tuple pes not None, bytes lead not None, int pid, int counter, bytes field not None):
-    cdef Py_ssize_t size = 0, length, room, packets, some, fill
+    cdef Py_ssize_t size = 0, room, packets, some, fill
     cdef Py_ssize_t before = PyBytes_GET_SIZE(lead), extra = PyBytes_GET_SIZE(field)
     cdef bytes made
     cdef object piece
@@ -112,7 +112,6 @@ def write(tuple pes not None, bytes lead not None, int pid, int counter, bytes f
     source.piece = -1
     source.left = 0
     source.at = NULL
-    target[0] = 0x47
     target[1] = <char>(0x40 | high)
     while True:
         target[0] = 0x47

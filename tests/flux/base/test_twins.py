@@ -30,7 +30,7 @@ def test_there_are_some() -> None:
 
 @pytest.mark.parametrize("path", SOURCES, ids=str)
 def test_each_is_compiled_and_has_its_original(path: Path) -> None:
-    """Off (not in `hatch_build.TWINS`, or not compiled), nobody would notice but by the clock."""
+    """Off (not found by `hatch_build.py`, or not compiled), only the clock would tell."""
     module = importlib.import_module(name_of(path))
     assert not str(module.__file__).endswith(".py")
     assert (ROOT / path.with_name(path.stem[1:] + ".py")).is_file()
