@@ -1,5 +1,6 @@
 """What SRT readers get, in virtual time: made once, whole packets, tables first, few sends."""
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
@@ -91,6 +92,25 @@ def test_every_frame_arrives_in_whole_packets() -> None:
     assert report.problems == []
     sent = frames.read(receiver.data, "mpegts")
     assert frames.compare(frames.read(clips.BUNNY), sent, frames.HLS) == []
+
+
+def test_pictures_leave_together_in_the_turn_that_brings_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Off, they would wait for a turn of the loop, with a gate that opens and shuts for it."""
+    stage = Stage()
+    output, receiver = stage.attach(START_LIVE)
+    stage.play(output, stage.clip[: first_key(stage.clip) + 5])
+    before, behind = len(receiver.runs), list[Callable[[], None]]()
+    monkeypatch.setattr(stage.scheduler, "call_next", behind.append)
+    pictures = [frame for frame in stage.clip if frame.track.kind is Kind.VIDEO and not frame.key]
+    for picture in pictures[5:8]:
+        output.frame(picture)
+    assert len(behind) == 1 and len(receiver.runs) == before
+    behind.pop()()
+    assert len(receiver.runs) > before
+    output.frame(pictures[8])
+    assert len(behind) == 1  # and so on
 
 
 def test_tables_come_first_whatever_the_start() -> None:
