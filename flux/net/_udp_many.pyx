@@ -39,7 +39,7 @@ cdef extern from "<sys/socket.h>" nogil:
         SO_TIMESTAMPNS
 
 cdef enum:
-    SLOTS = 64
+    SLOTS = 128
     SLOT_BYTES = 2048  # a row of short slots, which stay in the caches
     REST_BYTES = 65_536 - 2048
     NAME_BYTES = 32
@@ -62,6 +62,7 @@ cdef struct Slots:
 
 cdef class ManyReader:
     cdef Slots *slots
+    cdef int used  # slots whose lengths the kernel has changed
     cdef dict known
     cdef bytes pattern
     cdef list ancillary
@@ -80,6 +81,7 @@ cdef class ManyReader:
             self.slots.heads[slot].msg_hdr.msg_iov = self.slots.parts[slot]
             self.slots.heads[slot].msg_hdr.msg_iovlen = 2
             self.slots.heads[slot].msg_hdr.msg_control = &self.slots.controls[slot]
+        self.used = SLOTS
         self.known = {}
         self.pattern = None
         self.ancillary = []
@@ -97,12 +99,13 @@ cdef class ManyReader:
         cdef list messages
         cdef bytes message
         cdef array.array seconds, nanoseconds
-        for slot in range(SLOTS):
+        for slot in range(self.used):
             slots.heads[slot].msg_hdr.msg_namelen = NAME_BYTES
             slots.heads[slot].msg_hdr.msg_controllen = CONTROL_BYTES
         # It never waits, so it may keep the interpreter's lock.
         count = recvmmsg(descriptor, slots.heads, SLOTS, MSG_DONTWAIT, NULL)
         error = last_error
+        self.used = min(max(count, 0) + 1, SLOTS)
         if count <= 0:
             if count < 0 and error != EAGAIN and error != EINTR:
                 hearing.errors += 1

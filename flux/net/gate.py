@@ -14,19 +14,32 @@ from collections.abc import Callable
 class Gate:
     """Calls `callback` from the loop while it is open and the socket can be read."""
 
-    __slots__ = ("_callback", "_descriptor", "_loop", "_set", "is_open")
+    __slots__ = ("_callback", "_descriptor", "_loop", "_owns_set", "_set", "is_open")
 
     def __init__(
-        self, loop: asyncio.AbstractEventLoop, descriptor: int, callback: Callable[[], object]
+        self,
+        loop: asyncio.AbstractEventLoop,
+        descriptor: int,
+        callback: Callable[[], object],
+        descriptors: select.epoll | None = None,
     ) -> None:
-        """Shut at first. `descriptor` is the socket's, which has to live until `close`."""
+        """Shut at first. `descriptor` is the socket's, which has to live until `close`.
+
+        `descriptors`: a set that the loop watches already, for the same callback.
+        """
         self._loop = loop
         self._descriptor = descriptor
         self._callback = callback
         self.is_open = False
-        self._set = select.epoll(1) if hasattr(select, "epoll") else None
-        if self._set is not None:
+        self._owns_set = descriptors is None
+        self._set = descriptors
+        if descriptors is None and hasattr(select, "epoll"):
+            self._set = select.epoll(1)
             loop.add_reader(self._set.fileno(), callback)
+
+    def beside(self, descriptor: int) -> "Gate":
+        """A gate for another socket, with the same callback; it is closed before this one."""
+        return Gate(self._loop, descriptor, self._callback, self._set)
 
     def open(self) -> None:
         """Hear the socket."""
@@ -52,7 +65,7 @@ class Gate:
     def close(self) -> None:
         """For good; calling it twice does no harm."""
         self.shut()
-        if self._set is not None and not self._set.closed:
+        if self._owns_set and self._set is not None and not self._set.closed:
             self._loop.remove_reader(self._set.fileno())
             self._set.close()
         self._callback = _nothing  # it holds its owner

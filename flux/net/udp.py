@@ -7,14 +7,15 @@ this, every option falls away by itself.
 
 import errno
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from struct import Struct
-from typing import Any
+from typing import Any, Self
 
 from flux.net.udp_hearing import SO_TIMESTAMPNS, UDP_GRO, Heard, Hearing
 from flux.net.udp_hearing import Address as Address
 from flux.net.udp_homes import Homes
 from flux.net.udp_many import SLOTS, reader_of_thread
+from flux.net.udp_split import split
 
 SO_RCVBUFFORCE = 33
 IP_RECVERR = 11  # linux/in.h
@@ -42,7 +43,7 @@ class SharedUdpSocket:
     Public counter: `errors` of the system. `is_clamped`: the kernel gave less buffer than asked.
     """
 
-    __slots__ = ("_sock", "errors", "homes", "is_clamped")
+    __slots__ = ("_hears_errors", "_sock", "errors", "homes", "is_clamped")
 
     def __init__(
         self,
@@ -60,8 +61,24 @@ class SharedUdpSocket:
         self.homes = Homes.of(sock) if keeps_homes else None
         self.errors = 0
         self.is_clamped = _prepare(sock, buffer_bytes)
+        self._hears_errors = hears_errors
         if hears_errors:
             _hear_errors(sock)
+
+    def split(self, flag: int, patient: Sequence[int], buffer_bytes: int) -> Self | None:
+        """A second socket for what may not wait, see `udp_split`, with the same `homes`.
+
+        None: the system cannot do that, and everything comes here. Its owner closes it.
+        """
+        sock = split(self._sock, flag, patient)
+        if sock is None:
+            return None
+        keeps_homes = self.homes is not None
+        other = type(self)(
+            sock, buffer_bytes, hears_errors=self._hears_errors, keeps_homes=keeps_homes
+        )
+        other.homes = self.homes
+        return other
 
     def fileno(self) -> int:
         """For the event loop."""

@@ -20,7 +20,7 @@ from flux.base.twins import twin
 from flux.net.udp_hearing import Address, Hearing
 from flux.net.udp_homes import Ancillary
 
-SLOTS = 64
+SLOTS = 128
 # A message begins in a row of short slots, which stay in the caches, and goes on in a long one.
 SLOT_BYTES = 2048
 REST_BYTES = 65_536 - SLOT_BYTES

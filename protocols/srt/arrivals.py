@@ -7,9 +7,21 @@ own, since round trips are measured by them. They follow the data, as they do in
 
 from collections.abc import Callable, Iterator, Sequence
 
-from protocols.srt.packet import HEADER_BYTES
+from protocols.srt.packet import HEADER_BYTES, ControlType
 
 CONTROL = 0x80  # first byte
+CONTROL_WORD = CONTROL << 8  # the first two
+# Control packets that may lie as long as data. Questions for packets, handshakes, keys and the end
+# may not.
+PATIENT = tuple(
+    CONTROL_WORD | kind
+    for kind in (
+        ControlType.ACK,
+        ControlType.ACKACK,
+        ControlType.KEEPALIVE,
+        ControlType.DROP_REQUEST,
+    )
+)
 Part = tuple[bytes, list[bytes], float]  # destination as in packets, datagrams, arrival
 
 

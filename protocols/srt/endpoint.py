@@ -2,10 +2,10 @@
 
 A wake-up of the loop costs more than ten packets do, so the socket is read in turns. After a turn
 that brought something it rests, unread, for as long as `pace` says; what comes meanwhile waits in
-the kernel, which stamps it. After a turn that brought nothing, or little after a pause, the loop
-watches the socket again. Timers are served in the same turns, so they may be late by a rest: one
-heap, and one timer of the loop. Who was heard or was due in a turn is flushed once, at its end.
-What the application sends leaves at once.
+the kernel, which stamps it, but for what may not wait: that ends a long rest. After a turn that
+brought nothing, or little after a pause, the loop watches the socket again. Timers are served in
+the same turns, so they may be late by a rest: one heap, and one timer of the loop. Who was heard or
+was due in a turn is flushed once, at its end. What the application sends leaves at once.
 """
 
 import asyncio
@@ -15,16 +15,17 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Self
 
 from flux.base.errors import PeerError
-from flux.net.gate import Gate
 from flux.net.multicast import bind_receiver
 from flux.net.turns import Alarm
 from flux.net.udp import MAX_TURN_BYTES, SharedUdpSocket
+from flux.net.udp_ears import Ears
 from flux.net.udp_hearing import Heard
 from flux.net.udp_send import RunSender
-from protocols.srt.arrivals import CONTROL, parted
+from protocols.srt.arrivals import CONTROL, CONTROL_WORD, PATIENT, parted
 from protocols.srt.caller import Caller
 from protocols.srt.events import ConnectionRequested, KeyNeeded
 from protocols.srt.group_call import GroupCall, Place
@@ -63,7 +64,8 @@ class EndpointOptions:
 class Endpoint:
     """Owns the socket, the listener and the links.
 
-    Public counters: `drops` by reason, `turns`, `datagrams`.
+    Public counters: `drops` by reason, `turns`, `datagrams`. `hears_questions`: for packets, in the
+    middle of a long rest.
     """
 
     def __init__(
@@ -78,8 +80,8 @@ class Endpoint:
         self._options = options or EndpointOptions()
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, self._options.send_buffer_bytes)
         size = self._options.receive_buffer_bytes
-        self._sock = SharedUdpSocket(sock, size, hears_errors=True, keeps_homes=True)
-        self._sender = RunSender(sock, self._sock.homes)
+        shared = SharedUdpSocket(sock, size, hears_errors=True, keeps_homes=True)
+        self._sender = RunSender(sock, shared.homes)
         self.local: Address = sock.getsockname()
         self._random = random
         self._owns_deriver = deriver is None
@@ -91,16 +93,18 @@ class Endpoint:
         self._timers = Timers()
         self._alarm = Alarm(self._loop, self._turn)
         self._turn_at = self._errors_at = self._sent_at = 0.0
-        self._pace = Pace(time.monotonic(), self._sock.room)
+        wake = partial(self._turn, is_woken=True)
+        self._ears = Ears(self._loop, shared, wake, flag=CONTROL_WORD, patient=PATIENT)
+        self.hears_questions = self._ears.is_split
+        self._pace = Pace(time.monotonic(), self._ears.room)
         self._heard: deque[Heard] = deque()  # that has been read, and is for a later turn
         self._has_more = False  # there is more than was read at once
         self._rests_until = 0.0  # 0: the socket is watched
-        self._gate = Gate(self._loop, self._sock.fileno(), self._wake)
         self._is_open = True
         self.drops: Counter[str] = Counter()
         self.turns = 0
         self.datagrams = 0
-        self._gate.open()
+        self._ears.watch()
 
     @classmethod
     def bind(cls, host: str, port: int, options: EndpointOptions | None = None) -> Self:
@@ -111,12 +115,12 @@ class Endpoint:
     @property
     def port(self) -> int:
         """The local port."""
-        return self._sock.port
+        return self._ears.port
 
     @property
     def is_clamped(self) -> bool:
         """Whether the kernel gave less receive buffer than asked."""
-        return self._sock.is_clamped
+        return self._ears.is_clamped
 
     @property
     def links(self) -> list[Link]:
@@ -151,8 +155,7 @@ class Endpoint:
 
         Raises PeerError `srt-overload`.
         """
-        now = time.monotonic()
-        socket_id = self._seat()
+        now, socket_id = time.monotonic(), self._seat()
         machine = Caller(options, peer, socket_id, self._random, now, sequence, started_at)
         return self._add(Link(self, socket_id, peer, options, handler, machine, self._random), now)
 
@@ -183,12 +186,11 @@ class Endpoint:
         for link in self.links:
             link.abort(reason, now)
         self._is_open = False
-        self._gate.close()
+        self._ears.close()
         self._alarm.close()
         self._timers.clear()
         self._links.clear()
         self._heard.clear()
-        self._sock.close()
         if self._owns_deriver:
             self._deriver.close()
 
@@ -231,7 +233,7 @@ class Endpoint:
             return
         if not self._rests_until:
             # What answers these is worth no waking of its own.
-            self._gate.shut()
+            self._ears.rest(hears_urgent=True)
             self._rests_until = now + self._pace.send_rest
             self._arm(now)
         elif self._rests_until < NEVER:  # nor is what answered those before
@@ -282,17 +284,14 @@ class Endpoint:
 
     # -- turns -------------------------------------------------------------------------------
 
-    def _wake(self) -> None:
-        """The socket can be read."""
-        self._turn(is_woken=True)
-
     def _turn(self, is_woken: bool = False) -> None:
-        """Read what is there, serve what is due, decide when to look again."""
+        """Read, serve what is due, decide when to look again; `is_woken`: a socket can be read."""
         if not self._is_open:
             return
         now = time.monotonic()
         self.turns += 1
         self._rests_until = NEVER  # it is decided in the end
+        is_urgent = is_woken and self._ears.is_resting
         brought = data = 0
         touched: dict[Timed, None] = {}
         try:
@@ -315,7 +314,9 @@ class Endpoint:
                 # Those that are still to come are worth no waking of their own.
                 is_stream |= is_awaiting and self._pace.send_rest > CALM_REST
             rest = self._pace.rest if data else self._pace.send_rest
-            self._rest_or_watch(rest if is_stream or (is_woken and not brought) else 0.0)
+            if not is_stream and (brought or not is_woken):
+                rest = 0.0
+            self._rest_or_watch(rest, is_urgent)
 
     def _is_awaiting(self) -> bool:
         """Whether acknowledgements are still to come; of many links, some always are."""
@@ -324,18 +325,20 @@ class Endpoint:
         connections = [link.connection for link in self._links.values()]
         return any(each.feedback.is_awaiting for each in connections if each is not None)
 
-    def _rest_or_watch(self, rest: float) -> None:
+    def _rest_or_watch(self, rest: float, is_urgent: bool) -> None:
         if not self._is_open:
             return  # closed from within
         now = self._turn_at
+        if is_urgent:  # whoever says so over and over gets no more turns than in a short rest
+            rest = min(rest, CALM_REST)
         if rest or self._pace.is_behind:
             # Woken for nothing: the socket has an error, and some loops stop to watch it then
             # without a word. They have to be asked anew, in another turn.
-            self._gate.shut()
+            self._ears.rest(hears_urgent=rest >= CALM_REST and not is_urgent)
             self._rests_until = now if self._pace.is_behind else now + rest
         else:
             self._rests_until = 0.0
-            self._gate.open()
+            self._ears.watch()
         self._arm(now)
 
     def _read(self, now: float, touched: dict[Timed, None], is_woken: bool) -> tuple[int, int]:
@@ -378,18 +381,19 @@ class Endpoint:
 
     def _hear(self, now: float, is_woken: bool) -> None:
         """Read the socket: more of it where many links share a turn, as each costs by itself."""
-        errors = self._sock.errors
+        errors = self._ears.errors
         loads = min(1 + len(self._links) // LINKS_A_LOAD, MAX_LOADS)
-        self._heard += self._sock.hear(now, loads * MAX_TURN_BYTES)
+        self._heard += self._ears.hear(now, loads * MAX_TURN_BYTES, is_woken=is_woken)
         self._has_more = sum([len(each.datagrams) for each in self._heard]) >= loads * FULL_TURN
         is_looking = is_woken or now >= self._errors_at + ERRORS_EVERY
-        if (is_looking and not self._heard) or self._sock.errors != errors:
+        is_told = self._ears.errors != errors or (is_woken and self._ears.is_resting)
+        if is_told or (is_looking and not self._heard):
             self._read_errors(now)
 
     def _read_errors(self, now: float) -> None:
         """Tell links whose peers are called unreachable; they judge what that is worth."""
         self._errors_at = now
-        found = self._sock.unreachable()
+        found = self._ears.unreachable()
         if not found:
             return
         self.drops["srt-peer-unreachable"] += len(found)
@@ -431,8 +435,6 @@ class Endpoint:
             due = max(self._timers.first(), self._turn_at + self._pace.rest)
         if due != NEVER:  # else nothing is waited for, or it is amid a turn
             self._alarm.set(due, slack, now)
-
-    # -- links -------------------------------------------------------------------------------
 
     def _seat(self) -> int:
         socket_id = self.draw_id()

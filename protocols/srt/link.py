@@ -244,6 +244,11 @@ class Link:
         return self.connection is None or self.connection.is_repairing
 
     @property
+    def hears_questions(self) -> bool:
+        """Whether the peer's questions for packets are heard at once, however long we rest."""
+        return self._pump.hears_questions
+
+    @property
     def refusals(self) -> dict[str, int]:
         """What came from the peer and made no sense, by reason."""
         found = {} if self._machine is None else dict(self._machine.counters)

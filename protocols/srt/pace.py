@@ -7,10 +7,11 @@
 
 A waking costs more than ten packets do, so the last step is what one stream's processor time hangs
 on. What it costs is that the first question for a packet that gets lost then is later by as much:
-so long that three attempts at least are left within the latency; half as long where we only send,
-since the last packet of a turn is missed with the next one only. Links whose pace hangs on our
-acknowledgements do not bear it, nor do those with little to acknowledge, whose sender might wonder.
-What a link hands out later than it is due (`defer`) may be missing for so much longer.
+so long that three attempts at least are left within the latency; half as long where we only send
+and hear no questions meanwhile, since the last packet of a turn is missed with the next one only.
+Links whose pace hangs on our acknowledgements do not bear it, nor do those with little to
+acknowledge, whose sender might wonder. What a link hands out later than it is due (`defer`) may be
+missing for so much longer.
 """
 
 from collections.abc import Collection, Iterable
@@ -24,7 +25,7 @@ REST = 0.005
 CALM_REST = 0.010
 CALM_AFTER = 3.0  # seconds without a loss
 LONG_AFTER = 10.0
-SEND_REST = 0.050  # if all links bear it: as long as sources rest, for one waking of both
+SEND_REST = 0.080  # if all links bear it: as long as sources rest, for one waking of both
 CALLED = 1.0  # seconds that a handshake may take
 MEASURE_EVERY = 2.0  # seconds
 MEASURE_PROMPT_EVERY = 0.5  # while rests are short: within `CALLED`, what new links measure first
@@ -149,7 +150,7 @@ def patience(link: Link) -> float:
     if not trip.is_own and first is not None:
         answer = min(answer, first + MARGIN)
     spare = latency - ATTEMPTS * answer
-    if not trip.is_own:
+    if not trip.is_own and not link.hears_questions:
         # We only send, in turns: that the last packet of one is missing shows with the next one,
         # and the question for it lies until the one after that.
         spare /= 2

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 class Pump(Protocol):
     """The endpoint, or what stands for it."""
 
+    hears_questions: bool  # for packets, in the middle of a long rest
+
     def transmit(self, runs: Iterable[Run]) -> None:
         """Send."""
 

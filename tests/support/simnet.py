@@ -167,6 +167,7 @@ class Node:
     machine: Machine
     coalesce: float = 0.0  # seconds; arrivals wait for the next multiple
     on_turn: Callable[[float], None] | None = None  # after each turn: take events
+    is_urgent: Callable[[bytes], bool] = lambda datagram: False  # does not wait for that
     wires: dict[Address, Wire] = field(default_factory=dict)  # by destination
     unreachable: int = 0
     timer: float = NEVER
@@ -341,9 +342,10 @@ class SimNet:
                 continue
             if segment <= 0 or not data:
                 raise AssertionError(f"a run of {len(data)} bytes by {segment}")
-            grid = self.nodes[address].coalesce
+            receiver = self.nodes[address]
             for start in range(0, len(data), segment):
                 datagram = data[start : start + segment]
+                grid = 0.0 if receiver.is_urgent(datagram) else receiver.coalesce
                 for arrival in wire.carry(datagram, now):
                     time = -(-arrival // grid) * grid if grid else arrival
                     self._push(time, _Flight(address, node.address, datagram))

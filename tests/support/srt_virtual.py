@@ -87,6 +87,7 @@ class VirtualEndpoint:
         self.faults: list[Exception] = []
         self.key_delay = key_delay
         self.max_links = max_links
+        self.hears_questions = False
         self._meeting: dict[Address, Link] = {}
         self._out: list[Run] = []
         self._heap: list[tuple[float, int, Timed]] = []

@@ -32,12 +32,11 @@ PACKET_BYTES = 7 * 188  # of a datagram: what libsrt takes by default
 # Sound waits for the picture that the source's next turn may bring, and so many seconds longer;
 # or shorter, rather than that it wakes the process by itself.
 WINDOW_SLACK = 0.015
-RUN_PACKETS = 48  # what one call of the system takes
 # To one reader, then a pause: receivers of SRT have twice the usual buffer, as they ask for more
-# than they get. Waking up for the next ones costs as much as sending them.
-PACE_PACKETS = 2 * RUN_PACKETS
+# than they get. Waking up for the next ones costs as much as sending them. Two calls of the system.
+RUN_PACKETS = 96
 PACE_PAUSE = 0.003  # seconds
-MAX_PENDING = PACE_PACKETS * PACKET_BYTES
+MAX_PENDING = RUN_PACKETS * PACKET_BYTES
 MIN_SPAN = 0.5  # seconds of media, less tell nothing of its rate
 WHOLE = frozenset({0})  # the one track of a run: the program
 
@@ -62,7 +61,7 @@ class SrtOutput:
         if not carried:
             raise PeerError("no-playable-track", 415, stream.name)
         self._format = TsFormat(carried)
-        self._fanout = DatagramFanout(scheduler, pace_packets=PACE_PACKETS, pace_pause=PACE_PAUSE)
+        self._fanout = DatagramFanout(scheduler, pace_packets=RUN_PACKETS, pace_pause=PACE_PAUSE)
         self._closers: dict[DatagramReader, Closer] = {}
         self._leisures: dict[DatagramReader, float] = {}
         self.leisure = LEISURE
@@ -153,6 +152,12 @@ class SrtOutput:
         self._leisures[reader] = leisure
         self.leisure = min(self._leisures.values())
         return reader
+
+    def rest(self, reader: DatagramReader, leisure: float) -> None:
+        """Another leisure of a reader, see `attach`."""
+        if reader in self._leisures:
+            self._leisures[reader] = leisure
+            self.leisure = min(self._leisures.values())
 
     def skip(self, reader: DatagramReader) -> None:
         """Give this reader nothing more until a key frame that finds it not held."""

@@ -25,6 +25,7 @@ from media.mpegts.bulk import PACKET_BYTES as TS_PACKET_BYTES
 from media.output import LEISURE
 from media.stream import Stream
 from protocols.srt.link import Channel, Link
+from protocols.srt.pace import patience
 from protocols.srt.payloads import Payloads
 
 logger = structlog.get_logger()
@@ -35,8 +36,11 @@ STALLED = "reader-stalled"
 # the rate of the stream.
 JOIN_WINDOW = 64
 JOIN_SPEED = 2.0
-LATENCY_SHARE = 0.4
-MAX_LEISURE = 0.050  # seconds that frames may lie before they are sent, and what answers them
+# What frames may lie before they are sent, and what answers them, as a share of the latency and in
+# seconds at the most: where questions for packets are heard at once, and where they lie as well.
+PROMPT_LEISURE = 0.6, 0.080
+LEISURES = 0.4, 0.050
+WEIGH = 2.0  # seconds between two looks at how long the link bears it
 JOIN_RATE = 400.0  # datagrams per second, where the stream's is not known
 
 
@@ -91,7 +95,7 @@ class SrtSender:
         self._link = link
         self._owner = owner
         self._scheduler = scheduler
-        self._look_at = 0.0
+        self._look_at = self._weigh_at = 0.0
         self._given_up = 0  # packets, at the last look
         self._before = 0  # packets dropped before it skipped
         self._progress: tuple[int, float] | None = None  # while it skips: confirmed, since when
@@ -100,7 +104,7 @@ class SrtSender:
         self._join_rate = self._output.packet_rate or JOIN_RATE
         leisure = self._leisure()
         if isinstance(link, Link):
-            link.leisure = leisure
+            link.leisure, leisure = leisure, LEISURE  # until it is known how long it bears it
         self._reader: DatagramReader = self._output.attach(self, start, owner.sender_ended, leisure)
         self._reader.gate = self._is_confirmed
 
@@ -153,10 +157,21 @@ class SrtSender:
     # -- inside ------------------------------------------------------------------------------
 
     def _leisure(self) -> float:
-        """What the peer waits for packets that get lost covers two turns of ours, and some more."""
-        result = self._link.result
+        """Seconds: what the peer waits for packets that get lost covers a turn of ours, as the last
+        packet of one is missed with the next, and a second one where its question lies so long.
+        """
+        link = self._link
+        result = link.result
         latency = 0.0 if result is None else result.send_latency_ms / 1000
-        return max(LEISURE, min(MAX_LEISURE, latency * LATENCY_SHARE))
+        hears = isinstance(link, Link) and link.hears_questions
+        share, most = PROMPT_LEISURE if hears else LEISURES
+        return max(LEISURE, min(most, latency * share))
+
+    def _weigh(self, now: float) -> None:
+        """The source rests as long as the link does."""
+        self._weigh_at = now + WEIGH
+        if isinstance(self._link, Link):
+            self._output.rest(self._reader, max(LEISURE, patience(self._link)))
 
     def _is_confirmed(self) -> bool:
         """Whether what it began with is confirmed so far that more may follow: with what is newer
@@ -173,6 +188,8 @@ class SrtSender:
         state = self._link.state
         if state is None or self._reader.closed:
             return
+        if now >= self._weigh_at:
+            self._weigh(now)
         lost = state.given_up - self._given_up
         self._given_up = state.given_up
         if lost <= 0 and not state.is_full:

@@ -136,3 +136,45 @@ def test_an_error_of_the_socket_is_heard_and_ends_nothing(
         turn(loop)
     assert heard == [b"back"]
     gate.close()
+
+
+@pytest.mark.parametrize("has_epoll", [True, False])
+def test_two_gates_with_one_callback(
+    loop: asyncio.AbstractEventLoop,
+    pair: tuple[socket.socket, socket.socket],
+    has_epoll: bool,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Each is open or shut by itself; they are one set to the loop."""
+    if not has_epoll:
+        monkeypatch.delattr(select, "epoll")
+    ours, theirs = pair
+    ours.connect(theirs.getsockname())
+    heard: list[bytes] = []
+
+    def read() -> None:
+        for each in pair:
+            try:
+                heard.append(each.recv(100))
+            except BlockingIOError:
+                continue
+
+    first = Gate(loop, ours.fileno(), read)
+    second = first.beside(theirs.fileno())
+    for opened, shut, sender in ((first, second, theirs), (second, first, ours)):
+        opened.open()
+        shut.shut()
+        before = len(heard)
+        (ours if sender is theirs else theirs).send(b"to the one that is shut")
+        turn(loop)
+        assert len(heard) == before
+        sender.send(b"to the open one")
+        turn(loop)
+        assert sorted(heard[before:]) == [b"to the one that is shut", b"to the open one"]
+    second.close()
+    first.open()
+    theirs.send(b"to the first")
+    turn(loop)
+    assert heard[-1] == b"to the first"
+    first.close()
+    first.close()

@@ -9,9 +9,10 @@ from collections.abc import AsyncIterator, Callable
 import pytest
 
 from protocols.srt.endpoint import Endpoint, EndpointOptions
-from protocols.srt.link import Channel
+from protocols.srt.link import Channel, Link
 from protocols.srt.options import ListenerOptions, Mode, Options, SecurityOptions
 from protocols.srt.pace import REST
+from protocols.srt.packet import ControlPacket, ControlType
 from protocols.srt.reception import IncomingCall
 from protocols.srt.reject import Reject
 from protocols.srt.worker import KeyDeriver
@@ -350,3 +351,73 @@ def confirmed(handler: Collector) -> int:
     state = linked(handler).state
     assert state is not None
     return state.confirmed
+
+
+RESTS = 0.3  # seconds, in tests of what ends a rest
+
+
+@contextlib.asynccontextmanager
+async def resting(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[tuple[Endpoint, Collector]]:
+    """An endpoint that sends to somebody else's, and rests for long."""
+    for name in ("CALM_AFTER", "LONG_AFTER", "CALLED", "MEASURE_EVERY", "MEASURE_PROMPT_EVERY"):
+        monkeypatch.setattr(f"protocols.srt.pace.{name}", 0.1)
+    monkeypatch.setattr("protocols.srt.pace.SEND_REST", RESTS)
+    monkeypatch.setattr("protocols.srt.pace.patience", lambda link: RESTS)
+    async with endpoints() as (server, client):
+        theirs: list[Collector] = []
+        options = Options(receive_latency_ms=1000, peer_latency_ms=1000)
+        server.listen(ListenerOptions(), letting_in(options, theirs))
+        client.call(place(server), options, Collector())
+        await until(lambda: bool(theirs and theirs[0].link), "connected")
+        link = linked(theirs[0])
+        assert isinstance(link, Link)
+        link.leisure = RESTS
+        await asyncio.sleep(0.15)
+        turns = 0
+        for _ in range(TRIES):
+            link.send([packet(0)], time.monotonic())
+            turns = server.turns
+            await asyncio.sleep(0.02)
+            if server.turns == turns:
+                break
+        assert server.turns == turns, "it rests"
+        yield server, theirs[0]
+
+
+def control(handler: Collector, kind: ControlType, body: bytes = bytes(4)) -> bytes:
+    """A control packet for a link, from whomever."""
+    link = linked(handler)
+    assert isinstance(link, Link)
+    return ControlPacket(kind, 0, link.socket_id, body).serialize()
+
+
+async def test_a_question_ends_a_long_rest(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Acknowledgements do not, and nobody can end one rest after the other."""
+    async with resting(monkeypatch) as (server, handler):
+        assert server.hears_questions
+        turns = server.turns
+        with socket.socket(type=socket.SOCK_DGRAM) as stranger:
+            stranger.sendto(control(handler, ControlType.ACK), place(server))
+            await asyncio.sleep(RESTS / 6)
+            assert server.turns == turns
+            stranger.sendto(control(handler, ControlType.NAK), place(server))
+            await until(lambda: server.turns > turns, "it is heard", RESTS / 3)
+            turns, number = server.turns, 0
+            end = time.monotonic() + RESTS
+            while time.monotonic() < end:
+                stranger.sendto(control(handler, ControlType.SHUTDOWN), place(server))
+                number += 1
+                await asyncio.sleep(0.001)
+            assert 2 * (server.turns - turns) < number
+        assert handler.end is None
+
+
+async def test_without_a_socket_of_its_own_it_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("flux.net.udp.split", lambda *_: None)
+    async with resting(monkeypatch) as (server, handler):
+        assert not server.hears_questions
+        turns = server.turns
+        with socket.socket(type=socket.SOCK_DGRAM) as stranger:
+            stranger.sendto(control(handler, ControlType.NAK), place(server))
+            await asyncio.sleep(RESTS / 6)
+        assert server.turns == turns

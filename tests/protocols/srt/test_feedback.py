@@ -158,6 +158,8 @@ def test_both_ways_of_reading_one_come_to_the_same() -> None:
 class _Pump:
     """An endpoint that keeps what is sent."""
 
+    hears_questions = False
+
     def __init__(self) -> None:
         self.runs: list[Run] = []
         self.timers = 0

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from flux.bridges.srt.publisher import DEFERRED, UNSEEN_REST
-from flux.bridges.srt.sender import LATENCY_SHARE
+from flux.bridges.srt.sender import LEISURES, PROMPT_LEISURE
 from protocols.srt.link import Link, LinkHandler
 from protocols.srt.options import LEISURE, Control, Options, RateOptions, RepairOptions
 from protocols.srt.pace import (
@@ -26,14 +26,18 @@ from tests.support.simnet import Link as Line
 from tests.support.srt_pair import CALLER, LISTENER, Pair
 from tests.support.srt_virtual import VirtualEndpoint
 
+NAK = b"\x80\x03"
 LONG = 1.0  # seconds of leisure: the connection alone decides
 
 
-def connected(rtt: float = 0.001, options: Options | None = None) -> tuple[Pair, Link]:
+def connected(
+    rtt: float = 0.001, options: Options | None = None, *, hears_questions: bool = False
+) -> tuple[Pair, Link]:
     """A connection that has measured its round trip, as a link of an endpoint."""
     pair = Pair(Line(delay=rtt / 2), Line(delay=rtt / 2), options=options)
     pair.transfer(400)
     pump = VirtualEndpoint(pair.net, ("198.18.9.9", 9))
+    pump.hears_questions = hears_questions
     link = Link(pump, 1, CALLER, pair.options, LinkHandler(), None, os.urandom)
     link.connection = pair.listener
     link.leisure = LONG
@@ -234,15 +238,27 @@ def test_a_rest_that_nobody_measured_loses() -> None:
     assert share < 1.0
 
 
-def sent_in_turns(rtt: float, longest: float | None = None) -> tuple[float, float]:
+def sent_in_turns(
+    rtt: float, longest: float | None = None, *, hears_questions: bool = False
+) -> tuple[float, float]:
     """Packets that are sent, and answers that are read, in turns as long as the link bears, or
-    `longest`; the last packet of a turn gets lost now and then: the share that came, the rest."""
+    `longest`; the last packet of a turn gets lost now and then: the share that came, the rest.
+
+    `hears_questions`: for packets, as they come.
+    """
     # Who rests sends no probe meanwhile.
-    pair, link = connected(rtt, Options(repair=RepairOptions(has_tail_probe=False)))
+    pair, link = connected(
+        rtt,
+        Options(repair=RepairOptions(has_tail_probe=False)),
+        hears_questions=hears_questions,
+    )
     link.connection = pair.caller
-    link.leisure = LATENCY_SHARE * pair.options.receive_latency_ms / 1000
+    share, most = PROMPT_LEISURE if hears_questions else LEISURES
+    link.leisure = min(most, share * pair.options.receive_latency_ms / 1000)
     rest = patience(link) if longest is None else longest
     node, burst = pair.net.nodes[CALLER], round(950 * rest)
+    if hears_questions:
+        node.is_urgent = lambda datagram: datagram.startswith(NAK)
     lost: set[int] = set()
 
     def tap(datagram: bytes, now: float) -> bool:
@@ -269,17 +285,21 @@ def sent_in_turns(rtt: float, longest: float | None = None) -> tuple[float, floa
     return (len(pair.delays) - before) / (pair.number - number), rest
 
 
+@pytest.mark.parametrize("hears_questions", [True, False])
 @pytest.mark.parametrize("rtt", [0.001, 0.005, 0.010, 0.020])
-def test_the_last_packet_of_a_turn_is_mended(rtt: float) -> None:
-    """It is missed a turn later, and asked for in the one after that."""
-    share, rest = sent_in_turns(rtt)
+def test_the_last_packet_of_a_turn_is_mended(rtt: float, hears_questions: bool) -> None:
+    """It is missed a turn later, and asked for in the one after that where questions lie."""
+    share, rest = sent_in_turns(rtt, hears_questions=hears_questions)
     assert share == 1.0
     assert rest > CALM_REST
 
 
-def test_turns_that_nobody_measured_lose() -> None:
-    share, _ = sent_in_turns(0.010, 0.070)
-    assert share < 1.0
+def test_who_hears_questions_may_rest_for_longer() -> None:
+    """Off, they lie until the turn after the next, which is too late."""
+    rest = 0.070
+    assert sent_in_turns(0.010, rest)[0] < 1.0
+    assert sent_in_turns(0.010, rest, hears_questions=True)[0] == 1.0
+    assert sent_in_turns(0.001, hears_questions=True)[1] >= rest
 
 
 def test_links_of_groups_bear_nothing() -> None:
