@@ -128,6 +128,7 @@ class Link:
         "attachment",
         "connection",
         "end",
+        "hears_questions",
         "leisure",
         "listener_handle",
         "options",
@@ -156,6 +157,7 @@ class Link:
         self._is_stirred = False  # something came, or is due
         self._why = ""  # we close it
         self._timer_at: float | None = None  # what the endpoint was told
+        self.hears_questions = pump.hears_questions  # for packets, however long it rests
         self.socket_id = socket_id
         self.peer = peer
         self.options = options
@@ -242,11 +244,6 @@ class Link:
     def is_urgent(self) -> bool:
         """Whether something is missing, so that every turn counts."""
         return self.connection is None or self.connection.is_repairing
-
-    @property
-    def hears_questions(self) -> bool:
-        """Whether the peer's questions for packets are heard at once, however long we rest."""
-        return self._pump.hears_questions
 
     @property
     def refusals(self) -> dict[str, int]:

@@ -36,7 +36,7 @@ from media.track import H264, H265, Track, TrackDescription
 START_TIMEOUT = 3.0  # seconds from the PMT on, in which streams may show what they are
 PROGRAM_TIMEOUT = 10.0  # seconds of bytes without any program
 MAX_KEPT_BYTES = 16 << 20  # of units that wait for a run
-# Datagrams that are walked at once, up to twice as many where that saves a walk: what they become on
+# Datagrams that are walked at once, up to twice as many if that saves a walk: what they become on
 # the way fits into the caches.
 WALK = 64
 LATE = 5.0  # seconds after the run's begin, from which on a stream's first unit needs a report
