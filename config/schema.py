@@ -198,7 +198,8 @@ class FanoutSection(Section):
     """How one stream's bytes reach many readers."""
 
     write_window: Annotated[float, DurationIn("0", "1s")] = 0.1
-    """Longest time that TCP outputs join what they write; few readers never wait so long."""
+    """Longest time that TCP outputs join what they write; few readers never wait so long. SRT
+    readers get theirs in steps no longer than this."""
     lag_mark: Annotated[float, DurationIn("10ms", "1m")] = 0.5
     """A reader that lags more gets no more bytes until its connection has taken what it has."""
     lag_limit: Annotated[float, DurationIn("100ms", "5m")] = 3.0

@@ -38,7 +38,7 @@ JOIN_WINDOW = 64
 JOIN_SPEED = 2.0
 # What frames may lie before they are sent, and what answers them, as a share of the latency and in
 # seconds at the most: where questions for packets are heard at once, and where they lie as well.
-PROMPT_LEISURE = 0.6, 0.080
+PROMPT_LEISURE = 0.7, 0.084
 LEISURES = 0.4, 0.050
 WEIGH = 2.0  # seconds between two looks at how long the link bears it
 JOIN_RATE = 400.0  # datagrams per second, where the stream's is not known
@@ -92,6 +92,7 @@ class SrtSender:
         feed = stream.options.feed
         self._low_mark = feed.low_mark
         self._stall_timeout = feed.stall_timeout
+        self._window = feed.window
         self._link = link
         self._owner = owner
         self._scheduler = scheduler
@@ -104,7 +105,8 @@ class SrtSender:
         self._join_rate = self._output.packet_rate or JOIN_RATE
         leisure = self._leisure()
         if isinstance(link, Link):
-            link.leisure, leisure = leisure, LEISURE  # until it is known how long it bears it
+            # Until it is known how long it bears it.
+            link.leisure, leisure = leisure, min(LEISURE, leisure)
         self._reader: DatagramReader = self._output.attach(self, start, owner.sender_ended, leisure)
         self._reader.gate = self._is_confirmed
 
@@ -165,13 +167,14 @@ class SrtSender:
         latency = 0.0 if result is None else result.send_latency_ms / 1000
         hears = isinstance(link, Link) and link.hears_questions
         share, most = PROMPT_LEISURE if hears else LEISURES
-        return max(LEISURE, min(most, latency * share))
+        return min(max(LEISURE, min(most, latency * share)), self._window)
 
     def _weigh(self, now: float) -> None:
         """The source rests as long as the link does."""
         self._weigh_at = now + WEIGH
         if isinstance(self._link, Link):
-            self._output.rest(self._reader, max(LEISURE, patience(self._link)))
+            leisure = max(LEISURE, patience(self._link))
+            self._output.rest(self._reader, min(leisure, self._window))
 
     def _is_confirmed(self) -> bool:
         """Whether what it began with is confirmed so far that more may follow: with what is newer

@@ -1,5 +1,6 @@
 """A reader that is too slow, in virtual time: it skips to a key frame, or is closed."""
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
@@ -8,18 +9,22 @@ import pytest
 from flux.base.errors import PeerError, StateError
 from flux.bridges.srt.output import OUTPUT, SrtOutput
 from flux.bridges.srt.sender import JOIN_SPEED, JOIN_WINDOW, STALLED, SrtSender
-from media.feed_reader import START_GOP, START_LIVE
+from media.feed_reader import START_GOP, START_LIVE, FeedOptions
 from media.frame import Frame
 from media.output import LEISURE
 from media.stream import State, Stream, StreamOptions
+from protocols.srt.link import Link, LinkHandler
 from protocols.srt.link_state import LinkState
 from protocols.srt.options import Options
+from protocols.srt.pace import patience
 from protocols.srt.packet import Address
 from protocols.srt.result import HandshakeResult
 from protocols.srt.statistics import Statistics
 from tests.support import clips, frames, ts_check
+from tests.support.simnet import Link as LineOfNet
 from tests.support.simnet import SimNet
-from tests.support.srt_pair import results
+from tests.support.srt_pair import CALLER, Pair, results
+from tests.support.srt_virtual import VirtualEndpoint
 from tests.support.virtual import VirtualScheduler
 
 GOP = 30  # pictures of the clip, which has no sound
@@ -61,17 +66,24 @@ class Line:
 class Stage:
     """A stream, a line, and what its owner hears."""
 
-    def __init__(self, line: Line | None = None, start: str = START_LIVE) -> None:
+    def __init__(
+        self,
+        line: Line | Link | None = None,
+        start: str = START_LIVE,
+        feed: FeedOptions | None = None,
+    ) -> None:
         self.clip = clips.read(clips.PYRAMID)
         self.scheduler = VirtualScheduler()
-        self.stream = Stream("cam", StreamOptions(), lambda _event: None)
+        options = StreamOptions(feed=feed or FeedOptions())
+        self.stream = Stream("cam", options, lambda _event: None)
         self.stream.tracks = clips.tracks_of(self.clip)
         self.stream.state = State.READY
         self.heard: list[tuple[str, float]] = []
-        self.line = line or Line()
-        self.sender = SrtSender(self.line, self.stream, start, self, self.scheduler)
-        assert self.line.state is not None
-        self.state: LinkState = self.line.state
+        self.line = line if isinstance(line, Line) else Line()
+        channel = self.line if line is None else line
+        self.sender = SrtSender(channel, self.stream, start, self, self.scheduler)
+        assert channel.state is not None
+        self.state: LinkState = channel.state
 
     def sender_ended(self, reason: str) -> None:
         self.heard.append((reason, 0))
@@ -102,6 +114,37 @@ def test_frames_may_lie_as_long_as_the_latency_covers_it(latency_ms: int, leisur
     result = replace(results(SimNet(), Options())[1], send_latency_ms=latency_ms)
     stage = Stage(Line(result=result))
     assert stage.stream.outputs[OUTPUT].leisure == pytest.approx(leisure)
+
+
+@pytest.mark.parametrize(
+    ("latency_ms", "rtt", "hears_questions", "window", "leisure"),
+    [
+        (120, 0.001, True, 0.100, 0.084),
+        (120, 0.001, False, 0.100, 0.048),
+        (120, 0.060, True, 0.100, LEISURE),
+        (40, 0.001, True, 0.100, LEISURE),
+        (2000, 0.060, True, 0.100, 0.084),
+        (120, 0.001, True, 0.040, 0.040),
+        (120, 0.001, True, 0.010, 0.010),
+    ],
+    ids=["local", "hears nothing", "far", "little latency", "far and much", "window", "at once"],
+)
+def test_the_source_rests_as_long_as_the_link_does(
+    latency_ms: int, rtt: float, hears_questions: bool, window: float, leisure: float
+) -> None:
+    options = Options(receive_latency_ms=latency_ms, peer_latency_ms=latency_ms)
+    pair = Pair(LineOfNet(delay=rtt / 2), LineOfNet(delay=rtt / 2), options=options)
+    pair.transfer(400)
+    pump = VirtualEndpoint(pair.net, ("198.18.9.9", 9))
+    pump.hears_questions = hears_questions
+    link = Link(pump, 1, CALLER, options, LinkHandler(), None, os.urandom)
+    link.connection, link.result = pair.caller, pair.caller.result
+    stage = Stage(link, feed=FeedOptions(window=window))
+    output = stage.stream.outputs[OUTPUT]
+    assert output.leisure == min(LEISURE, window), "nothing is known of the link yet"
+    stage.play(stage.clip[: GOP + 5])
+    assert output.leisure == pytest.approx(leisure)
+    assert patience(link) <= output.leisure or output.leisure in (LEISURE, window)
 
 
 def test_a_line_that_gives_packets_up_waits_for_a_key_frame() -> None:
