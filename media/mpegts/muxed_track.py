@@ -39,6 +39,7 @@ class MuxedTrack:
         "is_broken",
         "is_clock",
         "is_listed",
+        "is_ready",
         "is_video",
         "lag",
         "last_dts",
@@ -54,6 +55,7 @@ class MuxedTrack:
         self.is_listed = True  # in the PMT
         self.is_clock = False  # the PCR rides on it
         self.is_broken = False  # the next packet carries discontinuity_indicator
+        self.is_ready = carries_privately(track)  # enough is known to write its frames
         self.parameters: Parameters | None = None
         self._stream_id = STREAM_ID_VIDEO if self.is_video else STREAM_ID_AUDIO
         if track.codec in (AC3, EAC3):
@@ -61,15 +63,10 @@ class MuxedTrack:
         self._before = AUD_H265 if track.codec == H265 else AUD_H264
         self._before_key = self._before
         self._private: PrivateWriter | None = None
-        if carries_privately(track):
+        if self.is_ready:
             self._private = PrivateWriter(track.codec, track.parameters)
         if track.parameters is not None:
             self.take(track.parameters)
-
-    @property
-    def is_ready(self) -> bool:
-        """Whether enough is known to write its frames."""
-        return self.parameters is not None or self._private is not None
 
     def take(self, parameters: Parameters) -> None:
         """Use these parameters from now on; those of another codec change nothing."""
@@ -84,6 +81,7 @@ class MuxedTrack:
         else:
             return
         self.parameters = parameters
+        self.is_ready = True
         self._before_key = START_CODE.join((self._before, *sets))
 
     def pes(self, frame: Frame, pts: int, dts: int) -> Pes:

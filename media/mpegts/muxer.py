@@ -183,12 +183,16 @@ class TsMuxer:
             state.take(parameters)
         if not state.is_ready:
             return b""
-        dts = rescale(frame.dts, track.clock_rate, CLOCK_HZ)
+        pts, dts = frame.pts, frame.dts
+        if track.clock_rate != CLOCK_HZ:
+            is_same = pts == dts
+            dts = rescale(dts, track.clock_rate, CLOCK_HZ)
+            pts = dts if is_same else rescale(pts, track.clock_rate, CLOCK_HZ)
         origin = self._origin
         if origin is None:
             origin = self._origin = FIRST_DTS - dts
         dts += origin
-        pts = rescale(frame.pts, track.clock_rate, CLOCK_HZ) + origin
+        pts += origin
         if pts < dts:  # of a source that does not say how deep its B-frames are, at first
             pts = dts
         pes = state.pes(frame, pts, dts)
@@ -219,7 +223,7 @@ class TsMuxer:
             self._emit(state, dts, pes, out, is_key=is_video and frame.key)
         if self._held:
             self._release(out)
-        return b"".join(out)
+        return out[0] if len(out) == 1 else b"".join(out)
 
     def flush(self) -> bytes:
         """The sound that waits, where nothing else will come."""
@@ -234,7 +238,9 @@ class TsMuxer:
         state.last_dts = dts
         is_access_point = is_key
         lead: list[bytes] = []
-        if is_key or self._tables_due or self._are_tables_late(dts):
+        interval = self._tables_interval
+        is_late = dts - self._tables_at >= interval or self._pcr - self._tables_pcr >= interval
+        if is_key or self._tables_due or (interval > 0 and is_late):
             self._put_tables(dts, lead)
             is_access_point = is_access_point or not state.is_video
         pcr = self._advance_clock(state, dts, lead)
@@ -242,7 +248,7 @@ class TsMuxer:
         if is_access_point or state.is_broken:
             flags = adaptation_flags(is_access_point, state.is_broken)
             state.is_broken = False
-        out.append(state.writer.write(pes, b"".join(lead), flags, pcr))
+        out.append(state.writer.write(pes, b"".join(lead) if lead else b"", flags, pcr))
 
     def _release(self, out: list[bytes], *, is_forced: bool = False) -> None:
         """Append the sound that need not wait any more."""
@@ -288,12 +294,6 @@ class TsMuxer:
         if writer is None:
             writer = self._writers[pid] = PacketWriter(pid)
         return MuxedTrack(track, writer)
-
-    def _are_tables_late(self, dts: int) -> bool:
-        interval = self._tables_interval
-        return interval > 0 and (
-            dts - self._tables_at >= interval or self._pcr - self._tables_pcr >= interval
-        )
 
     def _break(self) -> None:
         for state in self._states.values():

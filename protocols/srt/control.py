@@ -25,6 +25,7 @@ SMALL_ACK = Struct("!4I")
 MEDIUM_ACK = Struct("!6I")
 FULL_ACK = Struct("!7I")
 FULL_ACK_DATAGRAM = Struct("!4xI8x7I")  # its number, and the seven words
+LIGHT_ACK_DATAGRAM = Struct("!4xI8xI")
 ACK_HEAD = CONTROL_FLAG | ControlType.ACK << 16
 ACKACK_HEAD = CONTROL_FLAG | ControlType.ACKACK << 16
 
@@ -71,10 +72,14 @@ class Ack:
 
     @classmethod
     def read(cls, datagram: bytes) -> Self:
-        """As `parse`, with the header before it: without a detour where it is a full one."""
-        if len(datagram) < FULL_ACK_DATAGRAM.size:
+        """As `parse`, with the header before it: without a detour for full ones and light ones."""
+        size = len(datagram)
+        if size >= FULL_ACK_DATAGRAM.size:
+            fields = FULL_ACK_DATAGRAM.unpack_from(datagram)
+        elif size == LIGHT_ACK_DATAGRAM.size:
+            fields = LIGHT_ACK_DATAGRAM.unpack(datagram)
+        else:
             return cls.parse(ControlPacket.parse(datagram))
-        fields = FULL_ACK_DATAGRAM.unpack_from(datagram)
         if fields[1] > SEQUENCE_MASK:
             raise WireError("ack-bad", f"sequence {fields[1]:#x}")
         return cls(*fields)

@@ -175,8 +175,9 @@ class RepairQueue:
         if self._wanted:
             self._wanted = {each for each in self._wanted if each >= number}
         copies = self._copies
-        for old in [each for each in copies if each < number]:
-            del copies[old]
+        if copies:
+            for old in [each for each in copies if each < number]:
+                del copies[old]
         if self._late:
             self._late = {each: at for each, at in self._late.items() if each >= number}
             self._awaited = {each for each in self._awaited if each >= number}

@@ -167,7 +167,9 @@ class FrameSplitter:
             self.output.drop(NO_TIMESTAMP)
         elif self.clock_rate:
             time = rescale(base, CLOCK_HZ, self.clock_rate)
-            time += rescale(since, self.sample_rate, self.clock_rate)
+            if since and self.sample_rate != self.clock_rate:
+                since = rescale(since, self.sample_rate, self.clock_rate)
+            time += since
             self.output.unit(time, time, payload, arrived)
 
     def _search(self, data: bytes, at: int, fresh: int) -> int:

@@ -44,6 +44,7 @@ _START_CODES = (START_CODE, b"\0" + START_CODE)
 
 # What a NAL unit means for the borders of access units.
 _REST, _SLICE, _PART, _BEFORE, _PREFIX, _DELIMITER, _FORBIDDEN = range(7)
+_LEADS = bytes((_BEFORE, _DELIMITER))
 
 
 def _h264_roles() -> bytes:
@@ -165,6 +166,9 @@ class VideoParser:
             return
         if len(pieces) > 1 and self._is_cut_short(pieces[-1]):
             self._carry = START_CODE + pieces.pop() + self._carry
+        if self._is_picture(pieces):
+            self._take_picture(pes, pieces)
+            return
         went_on = self._take(pes, pieces)
         if went_on:
             self._proof = -1
@@ -204,6 +208,30 @@ class VideoParser:
         if role == _PREFIX:
             return len(nal) < MAX_PREFIX_BYTES
         return role == _SLICE and len(nal) < self._header_bytes
+
+    def _is_picture(self, pieces: list[bytes]) -> bool:
+        """Whether what comes is one access unit as those before it were: what belongs before a
+        picture, if anything, and its slices. `_take` would find the same, step by step."""
+        if self._proof <= PROOF or self._open is not None or self._carry or self._prefix:
+            return False
+        if pieces[0].strip(b"\0") or b"" in pieces[1:]:
+            return False
+        roles = bytes([nal[0] for nal in pieces[1:]]).translate(self._roles)
+        slices = len(roles.lstrip(_LEADS))
+        if not slices or roles.count(_SLICE, -slices) != slices:
+            return False
+        firsts = [self._is_first(nal) for nal in pieces[-slices:]]
+        return firsts[0] and firsts.count(True) == 1
+
+    def _take_picture(self, pes: Pes, pieces: list[bytes]) -> None:
+        """Hand it on."""
+        self._skips = False
+        unit = _Open(pes.arrived, nals=[nal.rstrip(b"\0") for nal in pieces[1:]])
+        self._started.append(unit)
+        self._done.append(unit)
+        self._proof += 1
+        self._time(pes, is_seam=False)
+        self._emit()
 
     def _take(self, pes: Pes, pieces: list[bytes]) -> bool:
         """Sort the NAL units; whether the access unit that was open went on here."""

@@ -1,5 +1,7 @@
 """Access units: one, several or a part of one in a PES packet; with and without delimiters."""
 
+import random
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -231,3 +233,52 @@ def test_prefix_and_enhancement_units_stay_with_their_picture() -> None:
 )  # fmt: skip
 def test_any_bytes(payloads: list[bytes], codec: str) -> None:
     run(codec, *(pes(payload, 3000 * n) for n, payload in enumerate(payloads)))
+
+
+class LongWay(VideoParser):
+    """Weighs each NAL unit by itself, whatever the PES packet looks like."""
+
+    def _is_picture(self, pieces: list[bytes]) -> bool:
+        return False
+
+
+class ShortWay(VideoParser):
+    """Counts the PES packets that are taken as whole pictures."""
+
+    taken = 0
+
+    def _take_picture(self, pes: Pes, pieces: list[bytes]) -> None:
+        ShortWay.taken += 1
+        super()._take_picture(pes, pieces)
+
+
+@pytest.mark.parametrize("codec", [H264, H265])
+@pytest.mark.parametrize("damage", ["none", "cut", "zeros", "joined", "swapped", "emptied"])
+def test_the_short_way_for_whole_pictures_is_the_long_one(codec: str, damage: str) -> None:
+    """Whatever comes in between, now and then."""
+    dice = random.Random(f"{codec} {damage}")
+    packets: list[Pes] = []
+    for index, (_, nals) in enumerate(pictures(codec) * 3):
+        spoiled = damage if index > 2 * PROOF and dice.random() < 0.2 else ""
+        row = [*((AUD[codec],) if dice.random() < 0.5 else ()), *nals]
+        if spoiled == "swapped":
+            dice.shuffle(row)
+        elif spoiled == "emptied":
+            row[dice.randrange(len(row))] = b""
+        payload = annexb(tuple(row), b"\0" * dice.choice((2, 3, 4)) + b"\1")
+        if spoiled == "cut":
+            payload = payload[: dice.randrange(1, len(payload))]
+        elif spoiled == "zeros":
+            payload += bytes(dice.randrange(1, 5))
+        elif spoiled == "joined":
+            last = packets.pop()
+            payload = last.payload + payload
+        packets.append(pes(payload, index * 3600, index * 3600))
+    ShortWay.taken = 0
+    ways = [
+        ts_elementary.run(lambda output, way=way: way(codec, output), *packets)  # type: ignore[misc]
+        for way in (ShortWay, LongWay)
+    ]
+    assert ShortWay.taken >= PROOF - 1
+    assert ways[0].units == ways[1].units
+    assert ways[0].drops == ways[1].drops
