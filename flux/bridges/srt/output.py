@@ -33,8 +33,8 @@ PACKET_BYTES = 7 * 188  # of a datagram: what libsrt takes by default
 # or shorter, rather than that it wakes the process by itself.
 WINDOW_SLACK = 0.015
 # To one reader, then a pause: receivers of SRT have twice the usual buffer, as they ask for more
-# than they get. Waking up for the next ones costs as much as sending them. Two calls of the system.
-RUN_PACKETS = 96
+# than they get, and that holds some 180. Waking up for the next ones costs as much as sending them.
+RUN_PACKETS = 128
 PACE_PAUSE = 0.003  # seconds
 MAX_PENDING = RUN_PACKETS * PACKET_BYTES
 MIN_SPAN = 0.5  # seconds of media, less tell nothing of its rate
