@@ -41,9 +41,10 @@ class SharedUdpSocket:
     """One bound, non-blocking UDP socket that hears everybody; batches are told apart by sender.
 
     Public counter: `errors` of the system. `is_clamped`: the kernel gave less buffer than asked.
+    `has_more`: the last `hear` took as much as it was to, and left something perhaps.
     """
 
-    __slots__ = ("_hears_errors", "_sock", "errors", "homes", "is_clamped")
+    __slots__ = ("_hears_errors", "_sock", "errors", "has_more", "homes", "is_clamped")
 
     def __init__(
         self,
@@ -60,6 +61,7 @@ class SharedUdpSocket:
         self._sock = sock
         self.homes = Homes.of(sock) if keeps_homes else None
         self.errors = 0
+        self.has_more = False
         self.is_clamped = _prepare(sock, buffer_bytes)
         self._hears_errors = hears_errors
         if hears_errors:
@@ -118,17 +120,15 @@ class SharedUdpSocket:
         hearing = Hearing(now, self.homes)
         reader = reader_of_thread()
         if reader is None:
-            _drain(
-                self._sock.recvmsg,
-                hearing,
-                ANCILLARY_BYTES if self.homes is None else HOMES_BYTES,
-                most_bytes,
-            )
+            space = ANCILLARY_BYTES if self.homes is None else HOMES_BYTES
+            self.has_more = _drain(self._sock.recvmsg, hearing, space, most_bytes)
         else:
             descriptor, room = self._sock.fileno(), most_bytes
+            self.has_more = True
             while room > 0:
                 count, size = reader.receive(descriptor, hearing)
                 if count < SLOTS:
+                    self.has_more = False
                     break
                 room -= size
         self.errors += hearing.errors
@@ -175,20 +175,21 @@ def _drain(
     hearing: Hearing,
     space: int,
     room: int,
-) -> None:
-    """Where the system has no better way: one message a call."""
+) -> bool:
+    """Where the system has no better way: one message a call; whether there may be more."""
     for _ in range(MAX_TURN_CALLS):
         try:
             data, ancillary, _, address = recvmsg(MAX_DATAGRAM_BYTES, space)
         except BlockingIOError:
-            break
+            return False
         except OSError:
             hearing.errors += 1
-            break
+            return False
         hearing.take(data, ancillary, address)
         room -= len(data)
         if room <= 0:
             break
+    return True
 
 
 def _prepare(sock: socket.socket, buffer_bytes: int) -> bool:

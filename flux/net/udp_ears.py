@@ -85,11 +85,13 @@ class Ears:
             self._urgent_gate.shut()
 
     def hear(self, now: float, most_bytes: int, *, is_woken: bool) -> list[Heard]:
-        """What has come; `is_woken`: the loop says so."""
+        """What has come, some `most_bytes` of it; `is_woken`: the loop says so."""
         heard = self._sock.hear(now, most_bytes)
-        gate = self._urgent_gate
-        if self._urgent is not None and (is_woken or gate is None or not gate.is_open):
-            heard += self._urgent.hear(now, most_bytes)
+        urgent, gate = self._urgent, self._urgent_gate
+        if urgent is None or gate is None or self._sock.has_more:
+            return heard  # the end of a connection must not come before its last packets
+        if is_woken or not gate.is_open:
+            heard += urgent.hear(now, most_bytes)
         return heard
 
     def unreachable(self) -> list[Address]:
