@@ -10,7 +10,6 @@ from collections.abc import Callable, Sequence
 from flux.net.gate import Gate
 from flux.net.udp import Address, SharedUdpSocket
 from flux.net.udp_hearing import Heard
-from flux.net.udp_homes import Homes
 
 URGENT_BUFFER_BYTES = 1 << 20
 
@@ -47,11 +46,6 @@ class Ears:
     def room(self) -> int:
         """Datagrams that may wait."""
         return self._sock.room
-
-    @property
-    def homes(self) -> Homes | None:
-        """What peers know us by."""
-        return self._sock.homes
 
     @property
     def is_clamped(self) -> bool:

@@ -185,9 +185,8 @@ class TsMuxer:
             return b""
         pts, dts = frame.pts, frame.dts
         if track.clock_rate != CLOCK_HZ:
-            is_same = pts == dts
+            pts = rescale(pts, track.clock_rate, CLOCK_HZ)
             dts = rescale(dts, track.clock_rate, CLOCK_HZ)
-            pts = dts if is_same else rescale(pts, track.clock_rate, CLOCK_HZ)
         origin = self._origin
         if origin is None:
             origin = self._origin = FIRST_DTS - dts
@@ -223,7 +222,7 @@ class TsMuxer:
             self._emit(state, dts, pes, out, is_key=is_video and frame.key)
         if self._held:
             self._release(out)
-        return out[0] if len(out) == 1 else b"".join(out)
+        return b"".join(out)
 
     def flush(self) -> bytes:
         """The sound that waits, where nothing else will come."""
@@ -239,8 +238,10 @@ class TsMuxer:
         is_access_point = is_key
         lead: list[bytes] = []
         interval = self._tables_interval
-        is_late = dts - self._tables_at >= interval or self._pcr - self._tables_pcr >= interval
-        if is_key or self._tables_due or (interval > 0 and is_late):
+        is_late = interval > 0 and (
+            dts - self._tables_at >= interval or self._pcr - self._tables_pcr >= interval
+        )
+        if is_key or self._tables_due or is_late:
             self._put_tables(dts, lead)
             is_access_point = is_access_point or not state.is_video
         pcr = self._advance_clock(state, dts, lead)
@@ -248,7 +249,7 @@ class TsMuxer:
         if is_access_point or state.is_broken:
             flags = adaptation_flags(is_access_point, state.is_broken)
             state.is_broken = False
-        out.append(state.writer.write(pes, b"".join(lead) if lead else b"", flags, pcr))
+        out.append(state.writer.write(pes, b"".join(lead), flags, pcr))
 
     def _release(self, out: list[bytes], *, is_forced: bool = False) -> None:
         """Append the sound that need not wait any more."""

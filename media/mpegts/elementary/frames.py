@@ -167,7 +167,7 @@ class FrameSplitter:
             self.output.drop(NO_TIMESTAMP)
         elif self.clock_rate:
             time = rescale(base, CLOCK_HZ, self.clock_rate)
-            if since and self.sample_rate != self.clock_rate:
+            if self.sample_rate != self.clock_rate:
                 since = rescale(since, self.sample_rate, self.clock_rate)
             time += since
             self.output.unit(time, time, payload, arrived)
