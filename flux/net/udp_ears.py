@@ -58,6 +58,11 @@ class Ears:
         return not self._gate.is_open
 
     @property
+    def has_more(self) -> bool:
+        """Whether more has come than was taken the last time."""
+        return self._sock.has_more
+
+    @property
     def errors(self) -> int:
         """Errors of the system so far."""
         return self._sock.errors + (self._urgent.errors if self._urgent is not None else 0)
@@ -82,7 +87,7 @@ class Ears:
         """What has come, some `most_bytes` of it; `is_woken`: the loop says so."""
         heard = self._sock.hear(now, most_bytes)
         urgent, gate = self._urgent, self._urgent_gate
-        if urgent is None or gate is None or self._sock.has_more:
+        if urgent is None or gate is None or self.has_more:
             return heard  # the end of a connection must not come before its last packets
         if is_woken or not gate.is_open:
             heard += urgent.hear(now, most_bytes)

@@ -98,7 +98,6 @@ class Endpoint:
         self.hears_questions = self._ears.is_split
         self._pace = Pace(time.monotonic(), self._ears.room)
         self._heard: deque[Heard] = deque()  # that has been read, and is for a later turn
-        self._has_more = False  # there is more than was read at once
         self._rests_until = 0.0  # 0: the socket is watched
         self._is_open = True
         self.drops: Counter[str] = Counter()
@@ -155,7 +154,8 @@ class Endpoint:
 
         Raises PeerError `srt-overload`.
         """
-        now, socket_id = time.monotonic(), self._seat()
+        now = time.monotonic()
+        socket_id = self._seat()
         machine = Caller(options, peer, socket_id, self._random, now, sequence, started_at)
         return self._add(Link(self, socket_id, peer, options, handler, machine, self._random), now)
 
@@ -305,7 +305,7 @@ class Endpoint:
                 self._pace.measure(self._links.values(), now)
             is_awaiting = self._sent_at >= self._turn_at and self._is_awaiting()
             pause, self._turn_at = now - self._turn_at, now
-            self._pace.fill(brought, now, is_behind=self._has_more or bool(self._heard))
+            self._pace.fill(brought, now, is_behind=self._ears.has_more or bool(self._heard))
             self._pace.look(touched, data, now)
             if data:  # more are to come
                 is_stream = brought > LITTLE or pause < 2 * self._pace.rest
@@ -384,7 +384,6 @@ class Endpoint:
         errors = self._ears.errors
         loads = min(1 + len(self._links) // LINKS_A_LOAD, MAX_LOADS)
         self._heard += self._ears.hear(now, loads * MAX_TURN_BYTES, is_woken=is_woken)
-        self._has_more = sum([len(each.datagrams) for each in self._heard]) >= loads * FULL_TURN
         is_looking = is_woken or now >= self._errors_at + ERRORS_EVERY
         is_told = self._ears.errors != errors or (is_woken and self._ears.is_resting)
         if is_told or (is_looking and not self._heard):
@@ -435,6 +434,8 @@ class Endpoint:
             due = max(self._timers.first(), self._turn_at + self._pace.rest)
         if due != NEVER:  # else nothing is waited for, or it is amid a turn
             self._alarm.set(due, slack, now)
+
+    # -- links -------------------------------------------------------------------------------
 
     def _seat(self) -> int:
         socket_id = self.draw_id()

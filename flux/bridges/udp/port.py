@@ -18,7 +18,6 @@ from flux.net.udp import STAMP_SPREAD, Address, PeerBatch, SharedUdpSocket
 REST = 0.010  # seconds
 MOST_FULL = 0.25  # share of the buffer that may fill while it rests
 SHORTEST_REST = 0.002
-FULL_TURN = 384  # datagrams, as many as one turn reads: there may be more
 
 OnBatches = Callable[[list[PeerBatch], float], None]
 
@@ -89,7 +88,7 @@ class ReceivePort:
                 pause, self._read_at = now - self._read_at, now
                 # So long until so much has come that the buffer is in danger.
                 rest = min(self.rest, pause * MOST_FULL * self._room / brought)
-                if brought >= FULL_TURN:
+                if self._sock.has_more:
                     rest = SHORTEST_REST
                 at = now + max(rest, SHORTEST_REST)
                 self._resting = self._turns.call(at, rest / 2, self.read, now)
