@@ -39,6 +39,13 @@ def pair() -> Iterator[tuple[socket.socket, socket.socket]]:
         yield ours, theirs
 
 
+@pytest.fixture(params=[True, False], ids=["epoll", "none"])
+def has_epoll(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the system has epoll, and where not."""
+    if not request.param:
+        monkeypatch.delattr(select, "epoll")
+
+
 def turn(loop: asyncio.AbstractEventLoop) -> None:
     async def wait() -> None:
         for _ in range(TURNS):
@@ -47,15 +54,11 @@ def turn(loop: asyncio.AbstractEventLoop) -> None:
     loop.run_until_complete(wait())
 
 
-@pytest.mark.parametrize("has_epoll", [True, False])
+@pytest.mark.usefixtures("has_epoll")
 def test_only_an_open_gate_is_heard(
     loop: asyncio.AbstractEventLoop,
     pair: tuple[socket.socket, socket.socket],
-    has_epoll: bool,
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    if not has_epoll:
-        monkeypatch.delattr(select, "epoll")
     ours, theirs = pair
     heard: list[bytes] = []
 
@@ -138,16 +141,12 @@ def test_an_error_of_the_socket_is_heard_and_ends_nothing(
     gate.close()
 
 
-@pytest.mark.parametrize("has_epoll", [True, False])
+@pytest.mark.usefixtures("has_epoll")
 def test_two_gates_with_one_callback(
     loop: asyncio.AbstractEventLoop,
     pair: tuple[socket.socket, socket.socket],
-    has_epoll: bool,
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Each is open or shut by itself; they are one set to the loop."""
-    if not has_epoll:
-        monkeypatch.delattr(select, "epoll")
     ours, theirs = pair
     ours.connect(theirs.getsockname())
     heard: list[bytes] = []
