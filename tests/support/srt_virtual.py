@@ -5,6 +5,7 @@ import heapq
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from itertools import count
+from os import urandom
 from random import Random
 
 from protocols.srt.caller import Caller
@@ -16,8 +17,10 @@ from protocols.srt.packet import GROUP_ID_FLAG, HEADER_BYTES, Address, Run
 from protocols.srt.reception import IncomingCall, Reception
 from protocols.srt.rendezvous import Rendezvous
 from protocols.srt.timed import Timed
+from tests.support.simnet import Link as SimLink
 from tests.support.simnet import SimNet
 from tests.support.srt_handshake import key_for
+from tests.support.srt_pair import CALLER, Pair
 
 
 class Tape(LinkHandler):
@@ -280,3 +283,23 @@ def letting_in(options: Options, tapes: list[Tape]) -> Callable[[IncomingCall], 
         call.accept(options, tapes[-1])
 
     return called
+
+
+def measured_link(
+    rtt: float,
+    handler: LinkHandler,
+    options: Options | None = None,
+    *,
+    is_sending: bool = False,
+    hears_questions: bool = False,
+) -> tuple[Pair, Link]:
+    """A connection that has measured its round trip, as a link of an endpoint: the listener of the
+    pair, which received, or the caller, which sent."""
+    pair = Pair(SimLink(delay=rtt / 2), SimLink(delay=rtt / 2), options=options)
+    pair.transfer(400)
+    pump = VirtualEndpoint(pair.net, ("198.18.9.9", 9))
+    pump.hears_questions = hears_questions
+    link = Link(pump, 1, CALLER, pair.options, handler, None, urandom)
+    link.connection = pair.caller if is_sending else pair.listener
+    link.result = link.connection.result
+    return pair, link

@@ -24,7 +24,7 @@ from protocols.srt.pace import (
 from protocols.srt.packet import RETRANSMITTED, unpack_header
 from tests.support.simnet import Link as Line
 from tests.support.srt_pair import CALLER, LISTENER, Pair
-from tests.support.srt_virtual import VirtualEndpoint
+from tests.support.srt_virtual import VirtualEndpoint, measured_link
 
 NAK = b"\x80\x03"
 LONG = 1.0  # seconds of leisure: the connection alone decides
@@ -33,13 +33,8 @@ LONG = 1.0  # seconds of leisure: the connection alone decides
 def connected(
     rtt: float = 0.001, options: Options | None = None, *, hears_questions: bool = False
 ) -> tuple[Pair, Link]:
-    """A connection that has measured its round trip, as a link of an endpoint."""
-    pair = Pair(Line(delay=rtt / 2), Line(delay=rtt / 2), options=options)
-    pair.transfer(400)
-    pump = VirtualEndpoint(pair.net, ("198.18.9.9", 9))
-    pump.hears_questions = hears_questions
-    link = Link(pump, 1, CALLER, pair.options, LinkHandler(), None, os.urandom)
-    link.connection = pair.listener
+    """A link whose connection alone decides."""
+    pair, link = measured_link(rtt, LinkHandler(), options, hears_questions=hears_questions)
     link.leisure = LONG
     return pair, link
 

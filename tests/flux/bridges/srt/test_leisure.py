@@ -1,6 +1,5 @@
 """How long the media of a publisher may lie in the socket: longer while nobody takes them."""
 
-import os
 import time
 
 import pytest
@@ -11,15 +10,11 @@ from media.output import LEISURE, UNSEEN
 from media.router import Router
 from media.stream import State, StreamOptions
 from protocols.srt.events import DataReceived
-from protocols.srt.link import Link
-from protocols.srt.options import Options
 from protocols.srt.pace import CALM_REST, patience
 from tests.support import clips
 from tests.support.frame_log import FrameLog
-from tests.support.simnet import Link as Line
-from tests.support.srt_pair import CALLER, Pair
 from tests.support.srt_stage import transport_stream
-from tests.support.srt_virtual import VirtualEndpoint
+from tests.support.srt_virtual import measured_link
 
 
 async def test_media_that_nobody_takes_may_lie(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -30,11 +25,7 @@ async def test_media_that_nobody_takes_may_lie(monkeypatch: pytest.MonkeyPatch) 
         *("cam", "srt/1.5", router, SrtSessions(), 60.0),
         lambda reason, code: ended.append(reason),
     )
-    pair = Pair(Line(delay=0.0005), Line(delay=0.0005))
-    pair.transfer(400)
-    pump = VirtualEndpoint(pair.net, ("198.18.9.9", 9))
-    link = Link(pump, 1, CALLER, Options(), publisher, None, os.urandom)
-    link.connection = pair.listener
+    pair, link = measured_link(0.001, publisher)
     now = pair.net.now
     monkeypatch.setattr("flux.bridges.srt.publisher.time.monotonic", lambda: pair.net.now)
     publisher.connected(link, now)

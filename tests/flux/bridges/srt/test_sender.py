@@ -1,6 +1,5 @@
 """A reader that is too slow, in virtual time: it skips to a key frame, or is closed."""
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
@@ -21,10 +20,9 @@ from protocols.srt.packet import Address
 from protocols.srt.result import HandshakeResult
 from protocols.srt.statistics import Statistics
 from tests.support import clips, frames, ts_check
-from tests.support.simnet import Link as LineOfNet
 from tests.support.simnet import SimNet
-from tests.support.srt_pair import CALLER, Pair, results
-from tests.support.srt_virtual import VirtualEndpoint
+from tests.support.srt_pair import results
+from tests.support.srt_virtual import measured_link
 from tests.support.virtual import VirtualScheduler
 
 GOP = 30  # pictures of the clip, which has no sound
@@ -133,12 +131,9 @@ def test_the_source_rests_as_long_as_the_link_does(
     latency_ms: int, rtt: float, hears_questions: bool, window: float, leisure: float
 ) -> None:
     options = Options(receive_latency_ms=latency_ms, peer_latency_ms=latency_ms)
-    pair = Pair(LineOfNet(delay=rtt / 2), LineOfNet(delay=rtt / 2), options=options)
-    pair.transfer(400)
-    pump = VirtualEndpoint(pair.net, ("198.18.9.9", 9))
-    pump.hears_questions = hears_questions
-    link = Link(pump, 1, CALLER, options, LinkHandler(), None, os.urandom)
-    link.connection, link.result = pair.caller, pair.caller.result
+    _, link = measured_link(
+        rtt, LinkHandler(), options, is_sending=True, hears_questions=hears_questions
+    )
     stage = Stage(link, feed=FeedOptions(window=window))
     output = stage.stream.outputs[OUTPUT]
     assert output.leisure == min(LEISURE, window), "nothing is known of the link yet"
