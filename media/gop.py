@@ -26,7 +26,8 @@ class GopCache:
     stream that has just begun loses nothing.
     """
 
-    __slots__ = ("_frames", "_has_video", "_limits", "_open", "_sound", "overflows", "size_bytes")
+    __slots__ = ("_frames", "_has_video", "_limits", "_open", "_sound", "_start", "overflows",
+                 "size_bytes")  # fmt: skip
 
     def __init__(self, limits: GopLimits, *, has_video: bool) -> None:
         self._limits = limits
@@ -34,6 +35,7 @@ class GopCache:
         self._frames: deque[Frame] = deque()
         self._sound: deque[Frame] = deque(maxlen=MAX_AHEAD)  # the latest frames that are no video
         self._open = False  # a key frame has come and nothing overflowed since
+        self._start = 0.0  # of it, in seconds
         self.size_bytes = 0
         self.overflows = 0
 
@@ -55,29 +57,34 @@ class GopCache:
         if not self._has_video:
             self._keep_latest(frame)
             return
-        is_video = frame.track.kind is Kind.VIDEO
-        if not is_video:
+        track = frame.track
+        if track.kind is not Kind.VIDEO:
             self._sound.append(frame)
-        if is_video and frame.key:
-            self.clear()
-            self._open = True
-            self._keep(frame)
-            start = _seconds(frame)
-            for early in self._sound:
-                if _seconds(early) >= start:
-                    self._keep(early)
+        elif frame.key:
+            self._begin(frame)
             return
         if not self._open:
             return
-        self._keep(frame)
-        first, limits = self._frames[0], self._limits
+        frames, limits = self._frames, self._limits
+        frames.append(frame)
+        self.size_bytes += sum(map(len, frame.payload))
         if (
-            len(self._frames) > limits.frames
+            len(frames) > limits.frames
             or self.size_bytes > limits.size_bytes
-            or _seconds(frame) - _seconds(first) > limits.seconds
+            or frame.dts / track.clock_rate - self._start > limits.seconds
         ):
             self.clear()
             self.overflows += 1
+
+    def _begin(self, frame: Frame) -> None:
+        """Keep a key frame, and the sound that belongs after it."""
+        self.clear()
+        self._open = True
+        self._keep(frame)
+        self._start = _seconds(frame)
+        for early in self._sound:
+            if _seconds(early) >= self._start:
+                self._keep(early)
 
     def _keep(self, frame: Frame) -> None:
         self._frames.append(frame)

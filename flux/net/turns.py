@@ -8,11 +8,14 @@ that is due. Sockets that rest equally long fall into step after a turn or two.
 import asyncio
 import time
 from collections.abc import Callable
+from operator import attrgetter
 from weakref import WeakKeyDictionary
 
 EARLIEST = 0.001  # seconds; loops count milliseconds
 WORTH_MOVING = 0.010  # seconds
 NEVER = float("inf")
+
+_TIME = attrgetter("at")
 
 
 class Turn:
@@ -95,25 +98,22 @@ class Turns:
         self._handle = None
         now = time.monotonic()
         self.late = max(now - self._handle_at, 0.0)
-        waiting = [turn for turn in self._waiting if turn.callback is not None]
-        if not waiting:
-            self._waiting.clear()
-            return
-        first = min([turn.at for turn in waiting])
-        if first > now + EARLIEST / 2:  # what was due has been cancelled
-            self._waiting = waiting
-            self._arm(first, now)
-            return
-        self._waiting = [turn for turn in waiting if turn.at - turn.slack > now]
-        due = [turn for turn in waiting if turn.at - turn.slack <= now]
-        self.is_serving = True
         # What comes first may do what a later one would have been for.
-        due.sort(key=_time_of)
-        for turn in due:
+        waiting = [turn for turn in self._waiting if turn.callback is not None]
+        waiting.sort(key=_TIME)
+        self._waiting = waiting
+        if not waiting:
+            return
+        if waiting[0].at > now + EARLIEST / 2:  # what was due has been cancelled
+            self._arm(waiting[0].at, now)
+            return
+        self._waiting = []
+        self.is_serving = True
+        for turn in waiting:
             callback = turn.callback
             if callback is None:
                 continue
-            if turn.at - turn.slack > now:  # it has been moved
+            if turn.at - turn.slack > now:
                 self._waiting.append(turn)
                 continue
             turn.callback = None
@@ -129,10 +129,6 @@ class Turns:
             callback()
         except Exception as error:  # the others must have their turn
             self._loop.call_exception_handler({"message": "turn of a socket", "exception": error})
-
-
-def _time_of(turn: Turn) -> float:
-    return turn.at
 
 
 _by_loop: "WeakKeyDictionary[asyncio.AbstractEventLoop, Turns]" = WeakKeyDictionary()

@@ -188,7 +188,8 @@ class H264Tracker(_SetTracker):
 
 
 def _has_recovery_point(sei: bytes) -> bool:
-    return has_sei_message(unescape(sei[1:MAX_PARSED_BYTES]), RECOVERY_POINT)
+    front = sei[1:MAX_PARSED_BYTES]
+    return RECOVERY_POINT in front and has_sei_message(unescape(front), RECOVERY_POINT)
 
 
 def _is_intra(nal: bytes) -> bool:

@@ -181,10 +181,6 @@ class SrtOutput:
         self._has_video = any(track.kind is Kind.VIDEO for track in carried)
         return carried
 
-    def _is_start(self, frame: Frame) -> bool:
-        is_video = frame.track.kind is Kind.VIDEO
-        return (frame.key or self._stream.keyless) and (is_video or not self._has_video)
-
     def _flush_turn(self) -> None:
         self._is_turn_due = False
         self._flush()
@@ -217,7 +213,9 @@ class SrtOutput:
         if not data:
             return False
         # Tables go before each key frame; sound alone has them now and then.
-        if self._is_start(frame) and (self._has_video or data.startswith(TABLES)):
+        if (frame.key or self._stream.keyless) and (
+            frame.track.kind is Kind.VIDEO if self._has_video else data.startswith(TABLES)
+        ):
             self._flush()  # who waits for a key frame begins with a datagram of its own
             self._is_key, self._key_time = True, time
         self._time = time

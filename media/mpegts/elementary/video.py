@@ -220,18 +220,18 @@ class VideoParser:
         slices = len(roles.lstrip(_LEADS))
         if not slices or roles.count(_SLICE, -slices) != slices:
             return False
-        firsts = [self._is_first(nal) for nal in pieces[-slices:]]
-        return firsts[0] and firsts.count(True) == 1
+        if not self._is_first(pieces[-slices]):
+            return False
+        return slices == 1 or not any(map(self._is_first, pieces[1 - slices :]))
 
     def _take_picture(self, pes: Pes, pieces: list[bytes]) -> None:
         """Hand it on."""
         self._skips = False
-        unit = _Open(pes.arrived, nals=[nal.rstrip(b"\0") for nal in pieces[1:]])
-        self._started.append(unit)
-        self._done.append(unit)
         self._proof += 1
-        self._time(pes, is_seam=False)
-        self._emit()
+        unit = _Open(pes.arrived, nals=[nal.rstrip(b"\0") for nal in pieces[1:]])
+        self._set_times([unit], pes.pts, pes.dts)
+        self._spare = None
+        self._hand_on(unit)
 
     def _take(self, pes: Pes, pieces: list[bytes]) -> bool:
         """Sort the NAL units; whether the access unit that was open went on here."""
@@ -367,15 +367,19 @@ class VideoParser:
         if not self._done:
             return
         done, self._done = self._done, []
-        roles = self._roles
         for unit in done:
-            nals = tuple(nal for nal in unit.nals if nal and roles[nal[0]] != _DELIMITER)
-            if self._tracker is not None and not self._describe(self._tracker, nals):
-                continue
-            if unit.dts == NO_TIME:
-                self._output.drop(NO_TIMESTAMP)
-            else:
-                self._output.unit(unit.pts, unit.dts, nals, unit.arrived)
+            self._hand_on(unit)
+
+    def _hand_on(self, unit: _Open) -> None:
+        """One access unit, without delimiters."""
+        roles = self._roles
+        nals = tuple([nal for nal in unit.nals if nal and roles[nal[0]] != _DELIMITER])
+        if self._tracker is not None and not self._describe(self._tracker, nals):
+            return
+        if unit.dts == NO_TIME:
+            self._output.drop(NO_TIMESTAMP)
+        else:
+            self._output.unit(unit.pts, unit.dts, nals, unit.arrived)
 
     def _describe(self, tracker: ParameterTracker, nals: tuple[bytes, ...]) -> bool:
         """Look for the parameters; units before them can be shown by nobody."""
