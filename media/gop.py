@@ -26,8 +26,7 @@ class GopCache:
     stream that has just begun loses nothing.
     """
 
-    __slots__ = ("_frames", "_has_video", "_limits", "_open", "_sound", "_start", "overflows",
-                 "size_bytes")  # fmt: skip
+    __slots__ = ("_frames", "_has_video", "_limits", "_open", "_sound", "overflows", "size_bytes")
 
     def __init__(self, limits: GopLimits, *, has_video: bool) -> None:
         self._limits = limits
@@ -35,7 +34,6 @@ class GopCache:
         self._frames: deque[Frame] = deque()
         self._sound: deque[Frame] = deque(maxlen=MAX_AHEAD)  # the latest frames that are no video
         self._open = False  # a key frame has come and nothing overflowed since
-        self._start = 0.0  # of it, in seconds
         self.size_bytes = 0
         self.overflows = 0
 
@@ -57,34 +55,29 @@ class GopCache:
         if not self._has_video:
             self._keep_latest(frame)
             return
-        track = frame.track
-        if track.kind is not Kind.VIDEO:
+        is_video = frame.track.kind is Kind.VIDEO
+        if not is_video:
             self._sound.append(frame)
-        elif frame.key:
-            self._begin(frame)
+        if is_video and frame.key:
+            self.clear()
+            self._open = True
+            self._keep(frame)
+            start = _seconds(frame)
+            for early in self._sound:
+                if _seconds(early) >= start:
+                    self._keep(early)
             return
         if not self._open:
             return
-        frames, limits = self._frames, self._limits
-        frames.append(frame)
-        self.size_bytes += sum(map(len, frame.payload))
+        self._keep(frame)
+        first, limits = self._frames[0], self._limits
         if (
-            len(frames) > limits.frames
+            len(self._frames) > limits.frames
             or self.size_bytes > limits.size_bytes
-            or frame.dts / track.clock_rate - self._start > limits.seconds
+            or _seconds(frame) - _seconds(first) > limits.seconds
         ):
             self.clear()
             self.overflows += 1
-
-    def _begin(self, frame: Frame) -> None:
-        """Keep a key frame, and the sound that belongs after it."""
-        self.clear()
-        self._open = True
-        self._keep(frame)
-        self._start = _seconds(frame)
-        for early in self._sound:
-            if _seconds(early) >= self._start:
-                self._keep(early)
 
     def _keep(self, frame: Frame) -> None:
         self._frames.append(frame)

@@ -50,7 +50,6 @@ class PesAssembler:
         "_is_video",
         "_last",
         "_limit",
-        "_look_at",
         "_mark",
         "_on_drop",
         "_on_head",
@@ -96,7 +95,6 @@ class PesAssembler:
         self.size_bytes = 0  # of the pieces
         self._expected = 0  # bytes of the PES packet; 0: it does not say
         self._limit = FREE_BYTES if is_video else MAX_OTHER_BYTES
-        self._look_at = 0  # bytes at which it may be complete, or too large
         self._arrived = 0.0
         self._is_open = False
         self._is_complete = False  # a PES packet was handed on, and the next has not begun
@@ -138,8 +136,7 @@ class PesAssembler:
         else:
             self._pieces.append(_strip(data, at, count, stride))
         self.size_bytes += count * PAYLOAD_BYTES
-        if self.size_bytes >= self._look_at:
-            self._grow()
+        self._grow()
 
     def packet(self, payload: bytes, is_start: bool, counter: int, arrived: float) -> None:
         """Take the payload of any packet."""
@@ -157,8 +154,7 @@ class PesAssembler:
             if self._on_head is None:
                 self._pieces.append(payload)
             self.size_bytes += len(payload)
-            if self.size_bytes >= self._look_at:
-                self._grow()
+            self._grow()
         elif self._is_complete:
             self._exceed()
 
@@ -208,7 +204,6 @@ class PesAssembler:
         # A header that is cut in two tells its length too late: it ends where the next one begins.
         length = payload[4] << 8 | payload[5] if len(payload) >= 6 else 0
         self._expected = length + 6 if length and self._trusts_length else 0
-        self._look_at = self._expected or self._limit
         self._grow()
 
     def _grow(self) -> None:
@@ -221,7 +216,7 @@ class PesAssembler:
             if not self._is_video or size > MAX_PES_BYTES or not self._budget():
                 self.lose("ts-pes-too-large")
             else:
-                self._limit = self._look_at = size + FREE_BYTES
+                self._limit = size + FREE_BYTES
 
     def _finish(self) -> None:
         """A PES packet is complete."""

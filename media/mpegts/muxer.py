@@ -185,9 +185,8 @@ class TsMuxer:
             return b""
         pts, dts = frame.pts, frame.dts
         if track.clock_rate != CLOCK_HZ:
-            is_one = pts == dts
             pts = rescale(pts, track.clock_rate, CLOCK_HZ)
-            dts = pts if is_one else rescale(dts, track.clock_rate, CLOCK_HZ)
+            dts = rescale(dts, track.clock_rate, CLOCK_HZ)
         origin = self._origin
         if origin is None:
             origin = self._origin = FIRST_DTS - dts

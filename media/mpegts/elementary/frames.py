@@ -76,7 +76,6 @@ class FrameSplitter:
         self._tries = MAX_TRIES
         at, size = 0, len(data)
         is_timed = pes.pts != NO_TIME
-        read_header = self.read_header
         while at < size:
             if not self._is_synced:
                 found = self._search(data, at, fresh)
@@ -88,10 +87,7 @@ class FrameSplitter:
             if is_timed and at >= fresh:
                 self._base, self._since = pes.pts, 0
                 is_timed = False
-            try:
-                header = read_header(data, at)
-            except WireError:
-                header = None
+            header = self._next_header(data, at)
             if header is not None and header.configuration == self._configuration:
                 end = at + header.size_bytes
                 if at < fresh and end < size and not self._follows(data, end, header):
@@ -119,6 +115,12 @@ class FrameSplitter:
             self.lost()
         elif at == size:
             self.end_pes()
+
+    def _next_header(self, data: bytes, at: int) -> FrameHeader | None:
+        try:
+            return self.read_header(data, at)
+        except WireError:
+            return None
 
     def _count_loss(self) -> None:
         """Bytes were skipped: how much sound that was nobody knows until the next time comes."""
@@ -184,20 +186,17 @@ class FrameSplitter:
                 self._hold(data, at)
                 break
             self._tries -= 1
-            try:
-                header = self.read_header(data, at)
-            except WireError:
-                at += 1
-                continue
-            end = at + header.size_bytes
-            if end > size and at != fresh:
-                self._hold(data, at)  # the next PES packet will tell
-                break
-            if end >= size or self._follows(data, end, header):
-                self._is_synced = True
-                self._is_counted = True
-                self._configuration = header.configuration
-                return at
+            header = self._next_header(data, at)
+            if header is not None:
+                end = at + header.size_bytes
+                if end > size and at != fresh:
+                    self._hold(data, at)  # the next PES packet will tell
+                    break
+                if end >= size or self._follows(data, end, header):
+                    self._is_synced = True
+                    self._is_counted = True
+                    self._configuration = header.configuration
+                    return at
             at += 1
         return -1
 
