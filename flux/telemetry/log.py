@@ -64,7 +64,7 @@ def configure_logging(
         structlog.stdlib.add_logger_name,
         _stamp,
     ]
-    writer = LogWriter(stream, held_lines)
+    writer = LogWriter(stream, held_lines, lambda: not limiter.is_idle)
     writer.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=[*shared, structlog.stdlib.ExtraAdder()],

@@ -13,19 +13,26 @@ from typing import TextIO
 from structlog import DropEvent
 
 MAX_LINES = 10_000
-TICK = 0.5  # seconds between looks for held lines
+TICK = 0.5  # seconds between looks for held lines, while there may be some
 CLOSE_TIMEOUT = 1.0  # seconds to write what is left
 
 
 class LogWriter(logging.Handler):
     """The only handler: formats in the caller's thread, writes in its own."""
 
-    def __init__(self, stream: TextIO, held_lines: Callable[[bool], list[str]]) -> None:
-        """`held_lines(everything)` gives lines that were held back and are due now."""
+    def __init__(
+        self,
+        stream: TextIO,
+        held_lines: Callable[[bool], list[str]],
+        may_hold: Callable[[], bool],
+    ) -> None:
+        """`held_lines(everything)` gives lines that were held back and are due now; `may_hold`:
+        whether some will be, though no other line comes."""
         super().__init__()
         self.dropped = 0
         self._stream = stream
         self._held_lines = held_lines
+        self._may_hold = may_hold
         self._lines: queue.Queue[str | None] = queue.Queue(MAX_LINES)
         self._reported = 0
         self._thread = threading.Thread(target=self._run, name="log-writer", daemon=True)
@@ -45,7 +52,7 @@ class LogWriter(logging.Handler):
     def close(self) -> None:
         """Write what is left, for a bounded time."""
         if self._thread.is_alive():
-            for line in self._take_held(everything=True):
+            for line in self._take_held(everything=True)[0]:
                 self._put(line)
             try:
                 self._lines.put(None, timeout=CLOSE_TIMEOUT)
@@ -60,23 +67,25 @@ class LogWriter(logging.Handler):
         except queue.Full:
             self.dropped += 1
 
-    def _take_held(self, *, everything: bool) -> list[str]:
+    def _take_held(self, *, everything: bool) -> tuple[list[str], bool]:
+        """Lines that are due; whether there may be more of them, by and by."""
         self.acquire()
         try:
-            return self._held_lines(everything)
+            return self._held_lines(everything), self._may_hold()
         finally:
             self.release()
 
     def _run(self) -> None:
+        may_hold = False
         while True:
-            try:
-                line = self._lines.get(timeout=TICK)
+            try:  # who holds a line back has let one of its kind pass, which is here or will be
+                line = self._lines.get(timeout=TICK if may_hold else None)
             except queue.Empty:
                 line = ""
             if line is None:
                 return
-            lines = [line] if line else []
-            lines += self._take_held(everything=False)
+            held, may_hold = self._take_held(everything=False)
+            lines = [line, *held] if line else held
             if self.dropped > self._reported and self._lines.qsize() < MAX_LINES // 2:
                 lines.append(f'{{"event":"log-lines-dropped","count":{self.dropped}}}')
                 self._reported = self.dropped

@@ -31,6 +31,11 @@ class RepeatLimiter:
         self._interval = interval
         self._faults: dict[Key, _Fault] = {}
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether no fault was written lately, so that `due` will give out nothing."""
+        return not self._faults
+
     def admit(self, key: Key, record: Record) -> bool:
         """Whether `record` is written now; if not, it is counted."""
         now = self._clock()

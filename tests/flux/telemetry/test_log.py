@@ -177,7 +177,7 @@ class Stuck(io.StringIO):
 
 def test_an_output_that_blocks_holds_nobody_and_loses_are_counted() -> None:
     stream = Stuck()
-    writer = LogWriter(stream, lambda everything: [])
+    writer = LogWriter(stream, lambda everything: [], lambda: False)
     record = logging.makeLogRecord({"msg": "x"})
     writer.emit(record)
     stream.reached.get(timeout=5)
@@ -191,9 +191,29 @@ def test_an_output_that_blocks_holds_nobody_and_loses_are_counted() -> None:
     assert '"count":5' in text
 
 
+@pytest.mark.parametrize("may_hold", [False, True])
+def test_who_holds_nothing_back_sleeps(monkeypatch: pytest.MonkeyPatch, may_hold: bool) -> None:
+    monkeypatch.setattr("flux.telemetry.logwriter.TICK", 0.001)
+    looks = queue.Queue[None]()
+
+    def held_lines(everything: bool) -> list[str]:
+        looks.put(None)
+        return []
+
+    writer = LogWriter(io.StringIO(), held_lines, lambda: may_hold)
+    writer.emit(logging.makeLogRecord({"msg": "x"}))
+    looks.get(timeout=5)  # for the line
+    if may_hold:
+        looks.get(timeout=5)
+    else:
+        with pytest.raises(queue.Empty):
+            looks.get(timeout=0.1)
+    writer.close()
+
+
 def test_an_output_that_is_gone_ends_nothing() -> None:
     stream = io.StringIO()
-    writer = LogWriter(stream, lambda everything: [])
+    writer = LogWriter(stream, lambda everything: [], lambda: False)
     stream.close()
     writer.emit(logging.makeLogRecord({"msg": "x"}))
     writer.close()
