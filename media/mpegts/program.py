@@ -46,6 +46,8 @@ class ProgramChooser:
         self._last_pat = b""
         self._programs: dict[int, _Listed] = {}
         self._number: int | None = None  # of the chosen program
+        # By PID the last payload, if it held whole tables, and the same again changes nothing.
+        self._known: dict[int, bytes] = {}
         self.chosen: Pmt | None = None
 
     @property
@@ -55,6 +57,7 @@ class ProgramChooser:
 
     def lost(self, pid: int) -> None:
         """A packet of one of the PIDs is missing."""
+        self._known.pop(pid, None)
         if pid == PAT_PID:
             self._pat.reset()
         for listed in self._programs.values():
@@ -63,16 +66,28 @@ class ProgramChooser:
 
     def push(self, pid: int, payload: bytes, is_start: bool) -> bool:
         """Take a packet's payload; whether PIDs or the chosen map are other ones now."""
+        if self._known.get(pid) == payload:
+            return False
+        self._known.pop(pid, None)
+        reader = self._pat if pid == PAT_PID else self._reader_of(pid)
+        if reader is None:
+            return False
         try:
-            if pid == PAT_PID:
-                return self._read_pat(self._pat.push(payload, is_start))
-            reader = next((p.reader for p in self._programs.values() if p.pid == pid), None)
-            if reader is None:
-                return False
-            return self._read_pmt(pid, reader.push(payload, is_start))
+            sections = reader.push(payload, is_start)
+            is_pat = pid == PAT_PID
+            changed = self._read_pat(sections) if is_pat else self._read_pmt(pid, sections)
         except WireError as error:
             self._on_drop(error.reason)
             return False
+        if changed:
+            self._known.clear()
+        elif is_start and self.chosen is not None and not reader.is_open:
+            self._known[pid] = payload
+        return changed
+
+    def _reader_of(self, pid: int) -> SectionReader | None:
+        """Of the PMTs on a PID."""
+        return next((each.reader for each in self._programs.values() if each.pid == pid), None)
 
     def _read_pat(self, sections: list[bytes]) -> bool:
         changed = False

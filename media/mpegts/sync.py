@@ -20,7 +20,7 @@ from media.mpegts.bulk import PACKET_BYTES, SYNC_BYTE
 
 STRIDES = (PACKET_BYTES, 192, 204)
 SUSPECTS = 2  # packets before a missing sync byte: one in 256 wrong bytes looks like a right one
-BLOCK = 512  # packets that are handed on at once
+BLOCK = 1024  # packets that are handed on at once
 _SYNC = bytes((SYNC_BYTE,))
 _ROW = _SYNC * (BLOCK + 1)
 _NOWHERE = -1

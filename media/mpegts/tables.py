@@ -161,6 +161,11 @@ class SectionReader:
         self._data = b""
         self._is_open = False
 
+    @property
+    def is_open(self) -> bool:
+        """Whether a section has begun that is not whole, or one could begin in the next packet."""
+        return self._is_open
+
     def reset(self) -> None:
         """A packet is missing."""
         self._data = b""

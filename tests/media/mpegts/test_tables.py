@@ -188,6 +188,67 @@ def test_versions_and_tables_of_the_future() -> None:
     assert chooser.push(0x30, ts_build.pmt(VIDEO, program=2)) == 2
 
 
+def test_what_came_before_is_not_read_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    chooser = Chooser()
+    pat, pmt = ts_build.pat({1: 0x20}), ts_build.pmt(VIDEO, program=1)
+    for _ in range(2):
+        chooser.push(0, pat)
+        chooser.push(0x20, pmt)
+    read: list[bytes] = []
+    push = SectionReader.push
+
+    def counted(reader: SectionReader, payload: bytes, is_start: bool) -> list[bytes]:
+        found = push(reader, payload, is_start)
+        read.extend(found)
+        return found
+
+    monkeypatch.setattr(SectionReader, "push", counted)
+    for _ in range(3):
+        chooser.push(0, pat)
+        assert chooser.push(0x20, pmt) == 1
+    assert read == []
+    for each in (ts_build.pmt(VIDEO, program=1, version=1), pmt):
+        chooser.push(0x20, each)
+        assert read.pop() == each
+
+
+def test_another_pat_has_the_same_pmts_read_again() -> None:
+    chooser = Chooser()
+    both = (ts_build.pmt(VIDEO, program=1), ts_build.pmt(VIDEO, program=2))
+    chooser.push(0, ts_build.pat({1: 0x20}))
+    for _ in range(3):
+        assert chooser.push(0x20, *both) == 1
+    assert chooser.push(0, ts_build.pat({2: 0x20}, version=1)) == 0
+    assert chooser.push(0x20, *both) == 2
+
+
+def test_what_came_before_ends_a_table_that_is_not_whole() -> None:
+    chooser = Chooser()
+    chooser.push(0, ts_build.pat({1: 0x20}))
+    pmt = ts_build.pmt(VIDEO, program=1)
+    for _ in range(2):
+        chooser.push(0x20, pmt)
+    (start, _), (rest, _) = payloads(
+        ts_build.pmt([(15, 0x101), *[(0x1B, 0x100)] * 40], program=1, version=1)
+    )
+    chooser.chooser.push(0x20, start, True)
+    chooser.push(0x20, pmt)
+    chooser.chooser.push(0x20, rest, False)
+    assert chooser.chooser.chosen is not None
+    assert chooser.chooser.chosen.version == 0
+    assert chooser.drops == {}
+
+
+def test_damage_is_counted_each_time_that_it_comes() -> None:
+    chooser = Chooser()
+    pat, pmt = ts_build.pat({1: 0x20}), ts_build.pmt(VIDEO, program=1)
+    chooser.push(0, pat)
+    chooser.push(0x20, pmt)
+    for count in (1, 2, 3):
+        chooser.push(0x20, pmt[:-1] + b"\0")
+        assert chooser.drops == {"ts-section-crc": count}
+
+
 def test_a_pat_in_parts() -> None:
     chooser = Chooser()
     chooser.push(0, ts_build.pat({1: 0x20}, number=0, last=1))
