@@ -7,7 +7,7 @@ from cpython cimport array
 from cpython.bytes cimport PyBytes_FromStringAndSize
 from libc.errno cimport EAGAIN, EINTR, errno as last_error
 from libc.stdlib cimport calloc, free
-from libc.string cimport memcmp, memcpy
+from libc.string cimport memcmp, memcpy, memset
 
 import array
 
@@ -93,15 +93,17 @@ cdef class ManyReader:
         cdef Slots *slots = self.slots
         cdef mmsghdr *head
         cdef int slot, count, error
-        cdef Py_ssize_t size, total = 0
+        cdef Py_ssize_t total = 0
         cdef size_t length
         cdef bint is_alike
-        cdef list messages
         cdef bytes message
         cdef array.array seconds, nanoseconds
         for slot in range(self.used):
-            slots.heads[slot].msg_hdr.msg_namelen = NAME_BYTES
-            slots.heads[slot].msg_hdr.msg_controllen = CONTROL_BYTES
+            head = &slots.heads[slot]
+            # The kernel leaves what lies between two parts as it was, and alike is what is equal.
+            memset(slots.controls[slot], 0, min(head.msg_hdr.msg_controllen, <size_t>CONTROL_BYTES))
+            head.msg_hdr.msg_namelen = NAME_BYTES
+            head.msg_hdr.msg_controllen = CONTROL_BYTES
         # It never waits, so it may keep the interpreter's lock.
         count = recvmmsg(descriptor, slots.heads, SLOTS, MSG_DONTWAIT, NULL)
         error = last_error
@@ -110,14 +112,11 @@ cdef class ManyReader:
             if count < 0 and error != EAGAIN and error != EINTR:
                 hearing.errors += 1
             return 0, 0
-        messages = []
         length = slots.heads[0].msg_hdr.msg_controllen
         is_alike = length >= STAMP_BYTES and is_stamp(<cmsghdr *>slots.controls[0])
         for slot in range(count):
             head = &slots.heads[slot]
-            size = head.msg_len
-            total += size
-            messages.append(self.message(slot, size))
+            total += head.msg_len
             if slot and is_alike:
                 is_alike = head.msg_hdr.msg_controllen == length and not (
                     memcmp(slots.controls[slot], slots.controls[0], 16)
@@ -132,29 +131,56 @@ cdef class ManyReader:
             message = (<char *>slots.controls[0])[STAMP_BYTES:length]
             if message != self.pattern:
                 self.pattern, self.ancillary = message, ancillary_of(message)
+            if hearing.joins and len(addresses) == 1:
+                stamp = slots.controls[0][2], slots.controls[0][3]
+                data = self.joined(count, total)
+                hearing.take_joined(data, self.sizes(count), self.ancillary, addresses[0], stamp)
+                return count, total
             seconds = array.clone(LONGS, count, zero=False)
             nanoseconds = array.clone(LONGS, count, zero=False)
             for slot in range(count):
                 seconds.data.as_longlongs[slot] = slots.controls[slot][2]
                 nanoseconds.data.as_longlongs[slot] = slots.controls[slot][3]
+            messages = [self.message(slot) for slot in range(count)]
             hearing.take_alike(messages, self.ancillary, addresses, seconds, nanoseconds)
         else:
             for slot in range(count):
                 length = slots.heads[slot].msg_hdr.msg_controllen
                 ancillary = ancillary_of((<char *>slots.controls[slot])[:length])
                 address = addresses[slot if len(addresses) > 1 else 0]
-                hearing.take(messages[slot], ancillary, address)
+                hearing.take(self.message(slot), ancillary, address)
         return count, total
 
-    cdef bytes message(self, int slot, Py_ssize_t size):
+    cdef bytes message(self, int slot):
         """What one slot holds."""
-        cdef bytes made
-        if size <= SLOT_BYTES:
-            return PyBytes_FromStringAndSize(self.slots.data[slot], size)
-        made = PyBytes_FromStringAndSize(NULL, size)
-        memcpy(<char *>made, self.slots.data[slot], SLOT_BYTES)
-        memcpy(<char *>made + SLOT_BYTES, self.slots.rests[slot], size - SLOT_BYTES)
+        cdef bytes made = PyBytes_FromStringAndSize(NULL, self.slots.heads[slot].msg_len)
+        self.copy(slot, <char *>made)
         return made
+
+    cdef bytes joined(self, int count, Py_ssize_t total):
+        """What the first slots hold, in one piece."""
+        cdef bytes made = PyBytes_FromStringAndSize(NULL, total)
+        cdef char *at = <char *>made
+        cdef int slot
+        for slot in range(count):
+            at = self.copy(slot, at)
+        return made
+
+    cdef char *copy(self, int slot, char *to) noexcept:
+        """Write it there; answers where it ends."""
+        cdef size_t size = self.slots.heads[slot].msg_len
+        memcpy(to, self.slots.data[slot], min(size, <size_t>SLOT_BYTES))
+        if size > SLOT_BYTES:
+            memcpy(to + SLOT_BYTES, self.slots.rests[slot], size - SLOT_BYTES)
+        return to + size
+
+    cdef array.array sizes(self, int count):
+        """How long the first messages are."""
+        cdef array.array found = array.clone(LONGS, count, zero=False)
+        cdef int slot
+        for slot in range(count):
+            found.data.as_longlongs[slot] = self.slots.heads[slot].msg_len
+        return found
 
     cdef list addresses(self, int count):
         """The senders, as Python writes them; a single one where it is the same for all."""

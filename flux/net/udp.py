@@ -13,6 +13,8 @@ from typing import Any, Self
 
 from flux.net.udp_hearing import SO_TIMESTAMPNS, UDP_GRO, Heard, Hearing
 from flux.net.udp_hearing import Address as Address
+from flux.net.udp_hearing import Batch as Batch
+from flux.net.udp_hearing import Joined as Joined
 from flux.net.udp_homes import Homes
 from flux.net.udp_many import SLOTS, reader_of_thread
 from flux.net.udp_split import split
@@ -107,17 +109,28 @@ class SharedUdpSocket:
         except OSError:
             self.errors += 1
 
-    def receive(self, now: float, spread: float = STAMP_SPREAD) -> list[PeerBatch]:
+    def receive(self, now: float) -> list[PeerBatch]:
         """What has come, at most a turn's share: call again when the loop says readable.
 
-        A batch is what one sender sent within `spread` seconds, in order; others may have sent in
-        between. It came when its first datagram did.
+        A batch is what one sender sent within `STAMP_SPREAD` seconds, in order; others may have
+        sent in between. It came when its first datagram did.
         """
-        return [batch for heard in self.hear(now) for batch in batches_of(heard, spread)]
+        return [batch for heard in self.hear(now) for batch in batches_of(heard)]
+
+    def receive_joined(self, now: float) -> list[Batch]:
+        """The same for who takes them as a stream of bytes, however long they took: those that came
+        from one sender are `Joined`, if no other sent in between."""
+        hearing = Hearing(now, self.homes, joins=True)
+        self._hear(hearing, MAX_TURN_BYTES)
+        return hearing.batches()
 
     def hear(self, now: float, most_bytes: int = MAX_TURN_BYTES) -> list[Heard]:
         """The same by sender, with a time for each datagram; about so many bytes at the most."""
         hearing = Hearing(now, self.homes)
+        self._hear(hearing, most_bytes)
+        return hearing.heard
+
+    def _hear(self, hearing: Hearing, most_bytes: int) -> None:
         reader = reader_of_thread()
         if reader is None:
             space = ANCILLARY_BYTES if self.homes is None else HOMES_BYTES
@@ -132,7 +145,6 @@ class SharedUdpSocket:
                     break
                 room -= size
         self.errors += hearing.errors
-        return hearing.heard
 
     def unreachable(self) -> list[Address]:
         """Whom the network has called unreachable since, one for each of its messages (ICMP).
@@ -154,16 +166,16 @@ class SharedUdpSocket:
         return found
 
 
-def batches_of(heard: Heard, spread: float = STAMP_SPREAD) -> list[PeerBatch]:
-    """Datagrams of one sender in batches of those that came within `spread` seconds."""
+def batches_of(heard: Heard) -> list[PeerBatch]:
+    """Datagrams of one sender in batches of those that came within `STAMP_SPREAD` seconds."""
     address, datagrams, first = heard.address, heard.datagrams, heard.at(0)
-    if abs(heard.at(-1) - first) <= spread:
+    if abs(heard.at(-1) - first) <= STAMP_SPREAD:
         return [(first, address, datagrams)]
     batches: list[PeerBatch] = []
     start = 0
     for index in range(len(datagrams)):
         stamp = heard.at(index)
-        if abs(stamp - first) > spread:
+        if abs(stamp - first) > STAMP_SPREAD:
             batches.append((first, address, datagrams[start:index]))
             start, first = index, stamp
     batches.append((first, address, datagrams[start:]))

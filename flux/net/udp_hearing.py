@@ -2,9 +2,10 @@
 
 import socket
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import accumulate
 from struct import Struct
-from typing import Any
+from typing import Any, overload
 
 from flux.net.udp_homes import Ancillary, Homes
 
@@ -15,6 +16,7 @@ GRO_SIZE = Struct("@i")
 OLDEST = 1.0  # seconds; a stamp that is older, or of the future, is one of a clock that was set
 
 Address = tuple[Any, ...]  # a socket address; the first two are host and port
+Batch = tuple[float, Address, Sequence[bytes]]  # arrival in monotonic seconds, sender, datagrams
 
 
 class Clock:
@@ -35,6 +37,36 @@ class Clock:
             return self._now
         at = self._shift + seconds + nanoseconds * 1e-9
         return min(max(at, self._now - OLDEST), self._now)
+
+
+class Joined(Sequence[bytes]):
+    """Datagrams that lie in one piece, for who takes them as a stream of bytes.
+
+    Public: all of them as `data`, and their `sizes`. Who asks for one gets it cut.
+    """
+
+    __slots__ = ("data", "sizes")
+
+    def __init__(self, data: bytes, sizes: Sequence[int]) -> None:
+        self.data = data
+        self.sizes = sizes
+
+    def __len__(self) -> int:
+        return len(self.sizes)
+
+    def __iter__(self) -> Iterator[bytes]:
+        data = self.data
+        for size, end in zip(self.sizes, accumulate(self.sizes), strict=True):
+            yield data[end - size : end]
+
+    @overload
+    def __getitem__(self, index: int) -> bytes: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[bytes]: ...
+    def __getitem__(self, index: int | slice) -> bytes | list[bytes]:
+        if index == 0:
+            return self.data[: self.sizes[0]]
+        return list(self)[index]
 
 
 class Heard:
@@ -74,11 +106,14 @@ class Heard:
 
 
 class Hearing:
-    """Public: `heard`, one entry a sender; `errors` of the system."""
+    """Public: `heard`, one entry a sender; `errors` of the system; `joins`: what comes is taken as
+    a stream of bytes, so `take_joined` may be called."""
 
-    __slots__ = ("_clock", "_homes", "_senders", "errors", "heard")
+    __slots__ = ("_batches", "_clock", "_homes", "_senders", "errors", "heard", "joins")
 
-    def __init__(self, now: float, homes: Homes | None) -> None:
+    def __init__(self, now: float, homes: Homes | None, *, joins: bool = False) -> None:
+        self.joins = joins
+        self._batches: list[Batch] = []
         self._clock = Clock(now)
         self._homes = homes
         self._senders: dict[Address, Heard] = {}
@@ -108,13 +143,7 @@ class Hearing:
         nanoseconds: Sequence[int],
     ) -> None:
         """Messages with the same ancillary data but for their times; one address may be of all."""
-        segment = 0
-        for level, kind, value in ancillary:
-            if level == socket.IPPROTO_UDP and kind == UDP_GRO:
-                segment = GRO_SIZE.unpack_from(value)[0]
-            elif self._homes is not None:
-                for address in set(addresses):
-                    self._homes.note(address, kind, value)
+        segment = self._note(ancillary, addresses)
         if not segment:
             self._take_whole(messages, addresses, seconds, nanoseconds)
             return
@@ -126,6 +155,41 @@ class Hearing:
             pieces = _cut(message, segment)
             count = len(pieces)
             self._sender(address).add(pieces, [second] * count, [nanosecond] * count)
+
+    def take_joined(
+        self,
+        data: bytes,
+        sizes: Sequence[int],
+        ancillary: Ancillary,
+        address: Address,
+        stamp: tuple[int, int],
+    ) -> None:
+        """The same of one sender in one piece, and the time of the first."""
+        segment = self._note(ancillary, (address,))
+        if segment:
+            cuts = (range(0, size, segment) for size in sizes)
+            sizes = [min(segment, cut.stop - at) for cut in cuts for at in cut]
+        self.batches()
+        self._batches.append((self._clock.at(*stamp), address, Joined(data, sizes)))
+
+    def batches(self) -> list[Batch]:
+        """All that came in the order it came, what has not been joined by sender."""
+        self._batches += [(each.at(0), each.address, each.datagrams) for each in self.heard]
+        self.heard.clear()
+        self._senders.clear()
+        return self._batches
+
+    def _note(self, ancillary: Ancillary, addresses: Sequence[Address]) -> int:
+        """Remember where they came to; answers the bytes of each datagram, where the kernel joined
+        them."""
+        segment = 0
+        for level, kind, value in ancillary:
+            if level == socket.IPPROTO_UDP and kind == UDP_GRO:
+                segment = GRO_SIZE.unpack_from(value)[0]
+            elif self._homes is not None:
+                for address in set(addresses):
+                    self._homes.note(address, kind, value)
+        return segment
 
     def _take_whole(
         self,

@@ -120,7 +120,12 @@ class ManyReader:
         if pattern.startswith(STAMP_HEAD) and controls == pattern * count:
             if pattern != self._pattern:
                 self._pattern, self._ancillary = pattern, ancillary_of(pattern)[1:]
-            hearing.take_alike(messages, self._ancillary, addresses, seconds, nanoseconds)
+            if hearing.joins and len(addresses) == 1:
+                stamp = seconds[0], nanoseconds[0]
+                data = b"".join(messages)
+                hearing.take_joined(data, sizes, self._ancillary, addresses[0], stamp)
+            else:
+                hearing.take_alike(messages, self._ancillary, addresses, seconds, nanoseconds)
         else:
             for slot, message in enumerate(messages):
                 at = slot * CONTROL_WORDS

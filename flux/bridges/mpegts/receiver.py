@@ -23,6 +23,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from flux.base.units import ntp_from_unix, rescale
+from flux.net.udp import Joined
 from media.codecs.aac import AacParameters
 from media.frame import NO_TIME
 from media.mpegts.bulk import PACKET_BYTES
@@ -95,10 +96,14 @@ class TsReceiver(Receiver[TsUnit]):
 
     def receive_datagrams(self, datagrams: Sequence[bytes], now: float) -> None:
         """Take datagrams in the order they came."""
-        sizes = set(map(len, datagrams))  # one or two
+        joined = datagrams if isinstance(datagrams, Joined) else None
+        sizes = set(map(len, datagrams) if joined is None else joined.sizes)  # one or two
+        is_whole = not any(size % PACKET_BYTES for size in sizes)
         pieces: Iterable[bytes] = datagrams
-        if len(datagrams) > 1 and not any(size % PACKET_BYTES for size in sizes):
-            # Whole packets: one walk for many of them.
+        if is_whole and joined is not None:
+            pieces = (joined.data,)
+        elif is_whole and len(datagrams) > 1:
+            # One walk for many packets.
             step = -(-len(datagrams) // max(len(datagrams) // WALK, 1))
             starts = range(0, len(datagrams), step)
             pieces = (b"".join(datagrams[at : at + step]) for at in starts)

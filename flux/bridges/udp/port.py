@@ -7,25 +7,26 @@ it. After a turn that brought nothing the loop watches the socket again.
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from flux.bridges.udp.plan import Senders
 from flux.net.multicast import bind_receiver, is_multicast
 from flux.net.resolve import is_address, resolve
 from flux.net.turns import Turn, Turns
-from flux.net.udp import STAMP_SPREAD, Address, PeerBatch, SharedUdpSocket
+from flux.net.udp import Address, Batch, SharedUdpSocket
 
 REST = 0.010  # seconds
 MOST_FULL = 0.25  # share of the buffer that may fill while it rests
 SHORTEST_REST = 0.002
 
-OnBatches = Callable[[list[PeerBatch], float], None]
+OnBatches = Callable[[Sequence[Batch], float], None]
 
 
 class ReceivePort:
     """Calls `on_batches(batches, now)` with what came in one turn of the loop, until `close`.
 
-    Public, and may be changed: `rest` in seconds, and `spread`, the seconds of a batch.
+    Public, and may be changed: `rest` in seconds, and `joins`: what comes is taken as a stream of
+    bytes with a clock of its own, see `SharedUdpSocket.receive_joined`.
     """
 
     def __init__(self, sock: SharedUdpSocket, on_batches: OnBatches, rest: float = REST) -> None:
@@ -36,7 +37,7 @@ class ReceivePort:
         self._turns = Turns.of(self._loop)
         self._resting: Turn | None = None
         self.rest = rest
-        self.spread = STAMP_SPREAD
+        self.joins = False
         self._room = max(sock.room, 1)
         self._read_at = 0.0
         self._is_watched = False
@@ -75,7 +76,8 @@ class ReceivePort:
         if not self._is_open:
             return
         now = time.monotonic()
-        batches = self._sock.receive(now, self.spread)
+        sock = self._sock
+        batches: Sequence[Batch] = sock.receive_joined(now) if self.joins else sock.receive(now)
         if not batches:
             self._watch()
             return

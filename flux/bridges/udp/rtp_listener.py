@@ -4,7 +4,7 @@ import asyncio
 import random
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import structlog
@@ -18,7 +18,7 @@ from flux.bridges.udp.rtp_run import LOG_INTERVAL, RtpRun
 from flux.bridges.udp.source import DatagramOptions
 from flux.net.multicast import is_multicast
 from flux.net.timer import DeadlineTimer
-from flux.net.udp import Address, PeerBatch
+from flux.net.udp import Address, Batch
 from media.publisher import Publishing
 
 EARLY_REPORTS = 4  # RTCP of one track that came before the first packet
@@ -110,7 +110,7 @@ class RtpListener:
     async def _open_port(
         self,
         media: MediaPlan,
-        take: Callable[[list[PeerBatch], float], None],
+        take: Callable[[Sequence[Batch], float], None],
         interface: str,
         port: int = 0,
     ) -> ReceivePort:
@@ -152,7 +152,7 @@ class RtpListener:
     # -- what comes --------------------------------------------------------------------------
 
     def _guarded(
-        self, take: Callable[[list[PeerBatch], float], None], batches: list[PeerBatch], now: float
+        self, take: Callable[[Sequence[Batch], float], None], batches: Sequence[Batch], now: float
     ) -> None:
         if self.ended.done():
             return
@@ -163,7 +163,7 @@ class RtpListener:
             self._end("internal-error")
 
     def _take_rtp(
-        self, index: int, channel: _Channel, batches: list[PeerBatch], now: float
+        self, index: int, channel: _Channel, batches: Sequence[Batch], now: float
     ) -> None:
         for arrived, address, datagrams in batches:
             if channel.is_muxed:
@@ -178,7 +178,12 @@ class RtpListener:
             self._pump(self.run, now)
 
     def _take_media(
-        self, index: int, channel: _Channel, address: Address, datagrams: list[bytes], now: float
+        self,
+        index: int,
+        channel: _Channel,
+        address: Address,
+        datagrams: Sequence[bytes],
+        now: float,
     ) -> None:
         lock = channel.lock
         if not datagrams or self.ended.done():
@@ -190,7 +195,7 @@ class RtpListener:
             lock.heard_at = self._heard_at = now
 
     def _take_sender(
-        self, channel: _Channel, address: Address, datagrams: list[bytes], now: float
+        self, channel: _Channel, address: Address, datagrams: Sequence[bytes], now: float
     ) -> bool:
         lock = channel.lock
         if not any(map(channel.is_media, datagrams)):
@@ -210,7 +215,7 @@ class RtpListener:
         return True
 
     def _take_rtcp(
-        self, index: int, channel: _Channel, batches: list[PeerBatch], now: float
+        self, index: int, channel: _Channel, batches: Sequence[Batch], now: float
     ) -> None:
         for arrived, address, datagrams in batches:
             self._take_reports(index, channel, address, datagrams, arrived)
@@ -218,7 +223,12 @@ class RtpListener:
             self._pump(self.run, now)
 
     def _take_reports(
-        self, index: int, channel: _Channel, address: Address, datagrams: list[bytes], now: float
+        self,
+        index: int,
+        channel: _Channel,
+        address: Address,
+        datagrams: Sequence[bytes],
+        now: float,
     ) -> None:
         if not datagrams:
             return
@@ -233,7 +243,7 @@ class RtpListener:
 
     # -- the run -----------------------------------------------------------------------------
 
-    def _begin(self, channel: _Channel, datagrams: list[bytes], now: float) -> RtpRun | None:
+    def _begin(self, channel: _Channel, datagrams: Sequence[bytes], now: float) -> RtpRun | None:
         """The first packet: publish. None if that is refused, or if it is no media."""
         if not any(map(channel.is_media, datagrams)):
             return None
@@ -288,7 +298,7 @@ class RtpListener:
             self.ended.set_result(reason)
 
 
-def part(datagrams: list[bytes]) -> tuple[list[bytes], list[bytes]]:
+def part(datagrams: Sequence[bytes]) -> tuple[Sequence[bytes], Sequence[bytes]]:
     """RTCP and RTP of one port, RFC 5761 section 4."""
     reports = [data for data in datagrams if len(data) > 1 and data[1] in RTCP_TYPES]
     if not reports:

@@ -51,14 +51,14 @@ class RtpRun:
         self._log = logger.bind(stream=name, protocol=ORIGIN)
         self.is_over = False
 
-    def receive_rtp(self, index: int, datagrams: list[bytes], arrived: float) -> bool:
+    def receive_rtp(self, index: int, datagrams: Sequence[bytes], arrived: float) -> bool:
         """Take RTP of one track; whether there was media in it."""
         reception = self.receiver.tracks[index].reception
         before = reception.packets
         self.receiver.receive_rtp(index, datagrams, arrived)
         return reception.packets != before
 
-    def receive_rtcp(self, index: int, datagrams: list[bytes], arrived: float) -> None:
+    def receive_rtcp(self, index: int, datagrams: Sequence[bytes], arrived: float) -> None:
         """Take RTCP of one track."""
         self.receiver.receive_rtcp(index, datagrams, arrived)
 

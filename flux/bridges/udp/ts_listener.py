@@ -6,7 +6,6 @@ packet has to hold whole transport packets to be known as one.
 """
 
 import asyncio
-import math
 import time
 from collections.abc import Callable, Sequence
 
@@ -21,7 +20,7 @@ from flux.bridges.udp.port import ReceivePort, open_port
 from flux.bridges.udp.source import DatagramOptions
 from flux.bridges.udp.ts_in_rtp import TsInRtp
 from flux.net.timer import DeadlineTimer
-from flux.net.udp import STAMP_SPREAD, Address, PeerBatch
+from flux.net.udp import Address, Batch
 from media.output import LEISURE, leisure_of
 from media.publisher import Publisher, Publishing
 from media.track import TrackDescription
@@ -127,7 +126,7 @@ class TsListener:
 
     # -- what comes --------------------------------------------------------------------------
 
-    def _guarded(self, batches: list[PeerBatch], now: float) -> None:
+    def _guarded(self, batches: Sequence[Batch], now: float) -> None:
         if self.ended.done():
             return
         try:
@@ -138,13 +137,13 @@ class TsListener:
             self._end("internal-error")
         if self._port is not None:
             # A transport stream has a clock of its own; that of RTP is found by arrival.
-            self._port.spread = math.inf if self._rtp is None else STAMP_SPREAD
+            self._port.joins = self._rtp is None
             if self._publisher is not None:
                 self._port.rest = leisure_of(self._publisher.stream.outputs.values())
         if not self.ended.done():
             self._arm(now)
 
-    def _take(self, address: Address, datagrams: list[bytes], now: float) -> None:
+    def _take(self, address: Address, datagrams: Sequence[bytes], now: float) -> None:
         lock = self._lock
         if address != lock.address:
             before = lock.address

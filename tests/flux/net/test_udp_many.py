@@ -11,7 +11,7 @@ import pytest
 from flux.net import udp_many
 from flux.net.multicast import bind_receiver
 from flux.net.udp import SharedUdpSocket, batches_of
-from flux.net.udp_hearing import OLDEST, Clock, Heard
+from flux.net.udp_hearing import OLDEST, Clock, Heard, Joined
 from flux.net.udp_many import SLOT_BYTES, SLOTS, address_of, ancillary_of, reader_of_thread
 from tests.support.twins import KINDS, choose
 
@@ -88,6 +88,45 @@ def test_as_one_by_one(shared: SharedUdpSocket, sizes: list[int], senders: int) 
     assert shared.errors == 0
 
 
+@pytest.mark.parametrize(
+    "sizes", [[1316] * 10, [1316] * (2 * SLOTS), [0, 1, 0], [9000, 3, 188, SLOT_BYTES + 1]]
+)
+@pytest.mark.parametrize("turns", [[0], [0, 1, 2], [*[0] * SLOTS, 1, 0]], ids=len)
+def test_joined_it_is_the_same(shared: SharedUdpSocket, sizes: list[int], turns: list[int]) -> None:
+    """Of one sender in one piece, where nobody sent in between."""
+    with ExitStack() as stack:
+        senders = [
+            stack.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM)) for _ in range(3)
+        ]
+        sent: Found = {}
+        before = time.monotonic()
+        for number, size in enumerate(sizes):
+            data = bytes([number % 251]) * size
+            sender = senders[turns[number % len(turns)]]
+            sender.sendto(data, ("127.0.0.1", shared.port))
+            sent.setdefault(("127.0.0.1", sender.getsockname()[1]), []).append(data)
+    found: Found = {}
+    while sum(map(len, found.values())) < len(sizes):
+        assert select.select([shared.fileno()], [], [], 5)[0]
+        now = time.monotonic()
+        for moment, address, datagrams in shared.receive_joined(now):
+            assert before - 0.001 <= moment <= now
+            assert isinstance(datagrams, Joined) or len(sent) > 1
+            key = address[0].rpartition(":")[2], address[1]
+            found.setdefault(key, []).extend(datagrams)
+    assert found == sent
+
+
+def test_what_is_joined_can_be_asked_for() -> None:
+    parts = [b"ab", b"", b"cde", b"f"]
+    joined = Joined(b"".join(parts), [len(part) for part in parts])
+    assert list(joined) == parts
+    assert [joined[index] for index in range(-4, 4)] == [*parts, *parts]
+    assert joined[1:3] == parts[1:3]
+    with pytest.raises(IndexError):
+        joined[4]
+
+
 def test_what_the_kernel_joined_is_cut_and_the_rest_is_not(shared: SharedUdpSocket) -> None:
     data = b"".join(bytes([number]) * 700 for number in range(9)) + b"short"
     segment = (700).to_bytes(2, "little")
@@ -100,7 +139,14 @@ def test_what_the_kernel_joined_is_cut_and_the_rest_is_not(shared: SharedUdpSock
             except OSError:
                 pytest.skip("no UDP_SEGMENT here")
         (found,) = heard(shared).values()
-    assert found == 3 * [b"alone", *(bytes([number]) * 700 for number in range(9)), b"short"]
+        cut = [*(bytes([number]) * 700 for number in range(9)), b"short"]
+        assert found == 3 * [b"alone", *cut]
+        for _ in range(3):
+            sender.sendmsg([data], control, 0, ("127.0.0.1", shared.port))
+        assert select.select([shared.fileno()], [], [], 5)[0]
+        ((_, _, joined),) = shared.receive_joined(time.monotonic())
+    assert isinstance(joined, Joined)
+    assert list(joined) == 3 * cut
 
 
 def test_nobody_reads_what_another_socket_left_in_the_slots(shared: SharedUdpSocket) -> None:

@@ -38,7 +38,7 @@ def pair() -> Iterator[Pair]:
 
 def came(shared: SharedUdpSocket) -> list[bytes]:
     """What is there, in order."""
-    return [datagram for _, _, batch in shared.receive(0.0, 1e9) for datagram in batch]
+    return [datagram for heard in shared.hear(0.0) for datagram in heard.datagrams]
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ import pytest
 from flux.base.errors import PeerError
 from flux.bridges.mpegts import TsReceiver
 from flux.bridges.mpegts.receiver import PROGRAM_TIMEOUT, START_TIMEOUT
+from flux.net.udp import Joined
 from media.mpegts.format import TsFormat
 from media.mpegts.stream_types import KLV_LABEL
 from media.publisher import Publisher
@@ -353,3 +354,21 @@ def test_any_cut_of_datagrams_and_streams() -> None:
     rig.receiver.receive_datagrams(cut(data, 1316), BEGIN)
     counts.append(rig.stream.inputs[next(iter(rig.stream.inputs))].frames)
     assert counts == [len(clip)] * 5
+
+
+@pytest.mark.parametrize("size", [1316, 1000])
+def test_joined_datagrams_are_what_they_were(size: int) -> None:
+    """Whole packets, and packets that are cut, one half of some of them missing."""
+    clip = clips.only(clips.read(clips.BUNNY), Kind.AUDIO)
+    live = TsFormat(clips.tracks_of(clip))
+    datagrams = cut(b"".join(map(live.encode, clip)), size)
+    del datagrams[20::40]
+    joined = Joined(b"".join(datagrams), list(map(len, datagrams)))
+    found = []
+    for each in (datagrams, joined):
+        rig = Rig()
+        rig.receiver.receive_datagrams(each, BEGIN)
+        (track,) = rig.stream.inputs.values()
+        found.append((rig.receiver.packets, track.frames, dict(rig.stream.drops)))
+    assert found[0] == found[1]
+    assert 0 < found[0][1] < len(clip)

@@ -240,7 +240,7 @@ def test_what_is_media() -> None:
 def test_any_datagrams_are_media_or_not(datagrams_: list[bytes]) -> None:
     assert {is_media(data) for data in datagrams_} <= {True, False}
     reports, media = part(datagrams_)
-    assert sorted(reports + media) == sorted(datagrams_)
+    assert sorted([*reports, *media]) == sorted(datagrams_)
     sink = RecordingSink()
     rtp = TsInRtp(33, sink)  # type: ignore[arg-type]  # list for Sequence
     rtp.receive(datagrams_, 1.0)
