@@ -168,12 +168,12 @@ class Hearing:
         segment = self._note(ancillary, (address,))
         if segment:
             cuts = (range(0, size, segment) for size in sizes)
-            sizes = [min(segment, cut.stop - at) for cut in cuts for at in cut]
+            sizes = [min(segment, cut.stop - at) for cut in cuts for at in cut or (0,)]
         self.batches()
         self._batches.append((self._clock.at(*stamp), address, Joined(data, sizes)))
 
     def batches(self) -> list[Batch]:
-        """All that came in the order it came, what has not been joined by sender."""
+        """All that came, in order; what is not joined, by sender."""
         self._batches += [(each.at(0), each.address, each.datagrams) for each in self.heard]
         self.heard.clear()
         self._senders.clear()

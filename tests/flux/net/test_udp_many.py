@@ -11,7 +11,7 @@ import pytest
 from flux.net import udp_many
 from flux.net.multicast import bind_receiver
 from flux.net.udp import SharedUdpSocket, batches_of
-from flux.net.udp_hearing import OLDEST, Clock, Heard, Joined
+from flux.net.udp_hearing import GRO_SIZE, OLDEST, UDP_GRO, Clock, Heard, Hearing, Joined
 from flux.net.udp_many import SLOT_BYTES, SLOTS, address_of, ancillary_of, reader_of_thread
 from tests.support.twins import KINDS, choose
 
@@ -125,6 +125,24 @@ def test_what_is_joined_can_be_asked_for() -> None:
     assert joined[1:3] == parts[1:3]
     with pytest.raises(IndexError):
         joined[4]
+
+
+def test_what_is_joined_is_in_order_and_of_one_sender_each() -> None:
+    """Messages of several senders, then some of one that the kernel joined, an empty one too."""
+    hearing = Hearing(7.0, None, joins=True)
+    hearing.take(b"x", [], ("::1", 1))
+    hearing.take(b"y", [], ("::1", 2))
+    hearing.take(b"z", [], ("::1", 1))
+    gro = [(socket.IPPROTO_UDP, UDP_GRO, GRO_SIZE.pack(2))]
+    hearing.take_joined(b"abcde", [0, 5], gro, ("::1", 1), (-1, 0))
+    hearing.take(b"w", [], ("::1", 1))
+    batches = [(at, address[1], list(datagrams)) for at, address, datagrams in hearing.batches()]
+    assert batches == [
+        (7.0, 1, [b"x", b"z"]),
+        (7.0, 2, [b"y"]),
+        (7.0, 1, [b"", b"ab", b"cd", b"e"]),
+        (7.0, 1, [b"w"]),
+    ]
 
 
 def test_what_the_kernel_joined_is_cut_and_the_rest_is_not(shared: SharedUdpSocket) -> None:
