@@ -133,23 +133,22 @@ async def received(case: Case) -> Outcome:
     security = SecurityOptions(PASSPHRASE if case.key_bytes else "")
     options = Options(receive_latency_ms=LATENCY_MS, security=security)
     handler, loss = Collector(), EveryNth(PERIOD, case.burst)
-    endpoint = Endpoint.bind(HERE, 0)
-    endpoint.listen(ListenerOptions(), lambda call: call.accept(options, handler))
-    more = {"passphrase": PASSPHRASE, "pbkeylen": case.key_bytes} if case.key_bytes else {}
-    if case.filter:
-        more["packetfilter"] = case.filter
-    back = Line(loses=is_nak) if case.loses_naks else Line()
-    async with proxied((HERE, endpoint.port), Line(loses=loss), back) as proxy:
-        url = url_of("slt", f"{HERE}:{proxy.port}", latency=LATENCY_MS, **more)
-        async with running(sending("slt", url)) as program:
-            await until(lambda: handler.link is not None, "connected")
-            await asyncio.sleep(0.2)  # it drops what comes before it knows
-            await feed(program, COUNT + EXTRA, INTERVAL)
-            with contextlib.suppress(AssertionError):
-                await until(lambda: len(handler.payloads) >= COUNT, "all came", case.patience)
-            assert handler.link is not None
-            measured = handler.link.statistics(time.monotonic())
-        endpoint.close()
+    with contextlib.closing(Endpoint.bind(HERE, 0)) as endpoint:
+        endpoint.listen(ListenerOptions(), lambda call: call.accept(options, handler))
+        more = {"passphrase": PASSPHRASE, "pbkeylen": case.key_bytes} if case.key_bytes else {}
+        if case.filter:
+            more["packetfilter"] = case.filter
+        back = Line(loses=is_nak) if case.loses_naks else Line()
+        async with proxied((HERE, endpoint.port), Line(loses=loss), back) as proxy:
+            url = url_of("slt", f"{HERE}:{proxy.port}", latency=LATENCY_MS, **more)
+            async with running(sending("slt", url)) as program:
+                await until(lambda: handler.link is not None, "connected")
+                await asyncio.sleep(0.2)  # it drops what comes before it knows
+                await feed(program, COUNT + EXTRA, INTERVAL)
+                with contextlib.suppress(AssertionError):
+                    await until(lambda: len(handler.payloads) >= COUNT, "all came", case.patience)
+                assert handler.link is not None
+                measured = handler.link.statistics(time.monotonic())
     assert measured is not None
     return Outcome(numbers(handler.payloads)[:COUNT], loss.lost, measured.values)
 
@@ -167,27 +166,26 @@ async def sent(case: Case) -> Outcome:
         filter=case.filter,
         security=SecurityOptions(PASSPHRASE if case.key_bytes else "", case.key_bytes),
     )
-    endpoint = Endpoint.bind(HERE, 0)
-    back = Line(loses=is_nak) if case.loses_naks else Line()
-    async with (
-        running(receiving("slt", url)) as program,
-        proxied((HERE, port), Line(loses=loss), back) as proxy,
-    ):
-        output = Output(program)
-        await until(lambda: is_bound(HERE, port), "it listens")
-        endpoint.call((HERE, proxy.port), options, handler)
-        await until(lambda: handler.link is not None, "connected")
-        link = handler.link
-        assert link is not None and link.result is not None
-        assert (case.filter.partition(",arq:")[2] or "") in link.result.filter
-        await asyncio.sleep(0.2)  # the program is slower than its socket
-        await send(link, COUNT + EXTRA, INTERVAL)
-        with contextlib.suppress(AssertionError):
-            size = COUNT * PACKET
-            await until(lambda: len(output.data) >= size, "all came", case.patience)
-        output.stop()
-        measured = link.statistics(time.monotonic())
-        endpoint.close()
+    with contextlib.closing(Endpoint.bind(HERE, 0)) as endpoint:
+        back = Line(loses=is_nak) if case.loses_naks else Line()
+        async with (
+            running(receiving("slt", url)) as program,
+            proxied((HERE, port), Line(loses=loss), back) as proxy,
+        ):
+            output = Output(program)
+            await until(lambda: is_bound(HERE, port), "it listens")
+            endpoint.call((HERE, proxy.port), options, handler)
+            await until(lambda: handler.link is not None, "connected")
+            link = handler.link
+            assert link is not None and link.result is not None
+            assert (case.filter.partition(",arq:")[2] or "") in link.result.filter
+            await asyncio.sleep(0.2)  # the program is slower than its socket
+            await send(link, COUNT + EXTRA, INTERVAL)
+            with contextlib.suppress(AssertionError):
+                size = COUNT * PACKET
+                await until(lambda: len(output.data) >= size, "all came", case.patience)
+            output.stop()
+            measured = link.statistics(time.monotonic())
     assert measured is not None
     whole = output.data[: len(output.data) // PACKET * PACKET]
     return Outcome(numbers(cut(whole))[:COUNT], loss.lost, measured.values)
@@ -233,18 +231,17 @@ async def test_filters_that_differ_are_refused_by_both() -> None:
     handler = Collector()
     port = free_port()
     url = url_of("slt", f"{HERE}:{port}", mode="listener", packetfilter="fec,cols:10")
-    endpoint = Endpoint.bind(HERE, 0)
-    async with running(receiving("slt", url)):
-        await until(lambda: is_bound(HERE, port), "it listens")
-        endpoint.call((HERE, port), Options(filter="fec,cols:8"), handler)
-        await until(lambda: handler.end is not None, "refused")
-    assert handler.end == ("srt-filter", 14)
-    theirs = Collector()
-    endpoint.listen(
-        ListenerOptions(), lambda call: call.accept(Options(filter="fec,cols:10"), theirs)
-    )
-    url = url_of("slt", f"{HERE}:{endpoint.port}", packetfilter="fec,cols:8")
-    async with running(sending("slt", url)):
-        await until(lambda: theirs.end is not None, "refused")
-    assert theirs.end == ("srt-filter", 14)
-    endpoint.close()
+    with contextlib.closing(Endpoint.bind(HERE, 0)) as endpoint:
+        async with running(receiving("slt", url)):
+            await until(lambda: is_bound(HERE, port), "it listens")
+            endpoint.call((HERE, port), Options(filter="fec,cols:8"), handler)
+            await until(lambda: handler.end is not None, "refused")
+        assert handler.end == ("srt-filter", 14)
+        theirs = Collector()
+        endpoint.listen(
+            ListenerOptions(), lambda call: call.accept(Options(filter="fec,cols:10"), theirs)
+        )
+        url = url_of("slt", f"{HERE}:{endpoint.port}", packetfilter="fec,cols:8")
+        async with running(sending("slt", url)):
+            await until(lambda: theirs.end is not None, "refused")
+        assert theirs.end == ("srt-filter", 14)

@@ -4,6 +4,7 @@ The ffmpeg with libsrt 1.5.7 prints the code that it was refused with; the other
 """
 
 import asyncio
+import contextlib
 import re
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
@@ -106,27 +107,28 @@ async def test_callers_that_we_refuse_are_told() -> None:
     async def run(refusal: Refusal) -> None:
         name = f"{refusal.command.__name__} {refusal.query} {refusal.code}"
         handler = Collector()
-        endpoint = Endpoint.bind(HERE, 0)
+        with contextlib.closing(Endpoint.bind(HERE, 0)) as endpoint:
 
-        def called(call: IncomingCall) -> None:
-            if refusal.rejects:
-                call.reject(refusal.rejects)
-            else:
-                call.accept(refusal.options, handler)
+            def called(call: IncomingCall) -> None:
+                if refusal.rejects:
+                    call.reject(refusal.rejects)
+                else:
+                    call.accept(refusal.options, handler)
 
-        endpoint.listen(ListenerOptions(), called)
-        async with child(refusal.command(f"srt://{HERE}:{endpoint.port}?{refusal.query}")) as them:
-            await until(
-                lambda: re.search(refusal.words, them.said) is not None or not them.is_running,
-                name,
-            )
-            said = await them.last_words()
-        assert re.search(refusal.words, said), f"{name}: {said}"
-        assert handler.link is None, name
-        if not refusal.rejects:
-            assert handler.end is not None and handler.end[1] == refusal.code, name
-        assert sum(endpoint.figures().values()) >= 1, name  # and it is counted
-        endpoint.close()
+            endpoint.listen(ListenerOptions(), called)
+            async with child(
+                refusal.command(f"srt://{HERE}:{endpoint.port}?{refusal.query}")
+            ) as them:
+                await until(
+                    lambda: re.search(refusal.words, them.said) is not None or not them.is_running,
+                    name,
+                )
+                said = await them.last_words()
+            assert re.search(refusal.words, said), f"{name}: {said}"
+            assert handler.link is None, name
+            if not refusal.rejects:
+                assert handler.end is not None and handler.end[1] == refusal.code, name
+            assert sum(endpoint.figures().values()) >= 1, name  # and it is counted
 
     await every(run, OURS)
 
@@ -162,13 +164,12 @@ async def test_listeners_that_refuse_us_are_understood() -> None:
     async def run(refused: Refused) -> tuple[Refused, tuple[str, int] | None]:
         port = free_port()
         handler = Collector()
-        endpoint = Endpoint.bind(HERE, 0)
-        url = f"srt://{HERE}:{port}?mode=listener&{refused.query}"
-        async with child(refused.command(url)):
-            await until(lambda: is_bound(HERE, port), "it listens")
-            endpoint.call((HERE, port), refused.options, handler)
-            await until(lambda: handler.end is not None or handler.link is not None, url)
-        endpoint.close()
+        with contextlib.closing(Endpoint.bind(HERE, 0)) as endpoint:
+            url = f"srt://{HERE}:{port}?mode=listener&{refused.query}"
+            async with child(refused.command(url)):
+                await until(lambda: is_bound(HERE, port), "it listens")
+                endpoint.call((HERE, port), refused.options, handler)
+                await until(lambda: handler.end is not None or handler.link is not None, url)
         return refused, handler.end
 
     for refused, end in await every(run, THEIRS):

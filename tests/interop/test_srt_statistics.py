@@ -1,6 +1,7 @@
 """Our numbers against those of srt-live-transmit at the other end of one connection."""
 
 import asyncio
+import contextlib
 import json
 import time
 from collections.abc import Callable
@@ -91,18 +92,17 @@ def statistics(handler: Collector) -> Statistics:
 
 async def test_we_receive(tmp_path: Path) -> None:
     handler, loss = Collector(), Losing()
-    endpoint = Endpoint.bind(LOCAL, 0)
-    options = Options(receive_latency_ms=LATENCY_MS)
-    endpoint.listen(ListenerOptions(), lambda call: call.accept(options, handler))
-    line = Line(delay=0.02, loses=loss)
-    async with proxied((LOCAL, endpoint.port), line, Line(delay=0.02)) as proxy:
-        url = url_of("slt", f"{LOCAL}:{proxy.port}", latency=LATENCY_MS)
-        async with running(reporting(sending("slt", url), tmp_path / "stats")) as program:
-            await until(link_of(handler), "connected")
-            await feed_and_calm(loss, lambda count: feed(program, count, INTERVAL))
-            ours = statistics(handler)
-            report = await asyncio.to_thread(last_report, tmp_path / "stats")
-    endpoint.close()
+    with contextlib.closing(Endpoint.bind(LOCAL, 0)) as endpoint:
+        options = Options(receive_latency_ms=LATENCY_MS)
+        endpoint.listen(ListenerOptions(), lambda call: call.accept(options, handler))
+        line = Line(delay=0.02, loses=loss)
+        async with proxied((LOCAL, endpoint.port), line, Line(delay=0.02)) as proxy:
+            url = url_of("slt", f"{LOCAL}:{proxy.port}", latency=LATENCY_MS)
+            async with running(reporting(sending("slt", url), tmp_path / "stats")) as program:
+                await until(link_of(handler), "connected")
+                await feed_and_calm(loss, lambda count: feed(program, count, INTERVAL))
+                ours = statistics(handler)
+                report = await asyncio.to_thread(last_report, tmp_path / "stats")
     assert shape(ours.to_tool_json("")) == shape(report)
     theirs, values = report["send"], ours.values
     assert set(numbers(handler.payloads)) >= set(range(COUNT - 1))
@@ -129,24 +129,23 @@ async def test_we_send(tmp_path: Path) -> None:
     handler, loss = Collector(), Losing()
     port = free_port()
     url = url_of("slt", f"{LOCAL}:{port}", mode="listener", latency=LATENCY_MS)
-    endpoint = Endpoint.bind(LOCAL, 0)
-    line = Line(delay=0.02, loses=loss)
-    async with (
-        running(reporting(receiving("slt", url), tmp_path / "stats")) as program,
-        proxied((LOCAL, port), line, Line(delay=0.02)) as proxy,
-    ):
-        output = Output(program)
-        endpoint.call((LOCAL, proxy.port), Options(peer_latency_ms=LATENCY_MS), handler)
-        await until(link_of(handler), "connected")
-        await asyncio.sleep(0.1)  # the program is slower than its socket
-        link = handler.link
-        assert link is not None
-        await feed_and_calm(loss, lambda count: send(link, count, INTERVAL))
-        await asyncio.sleep(0.3)
-        ours = statistics(handler)
-        report = await asyncio.to_thread(last_report, tmp_path / "stats")
-        output.stop()
-    endpoint.close()
+    with contextlib.closing(Endpoint.bind(LOCAL, 0)) as endpoint:
+        line = Line(delay=0.02, loses=loss)
+        async with (
+            running(reporting(receiving("slt", url), tmp_path / "stats")) as program,
+            proxied((LOCAL, port), line, Line(delay=0.02)) as proxy,
+        ):
+            output = Output(program)
+            endpoint.call((LOCAL, proxy.port), Options(peer_latency_ms=LATENCY_MS), handler)
+            await until(link_of(handler), "connected")
+            await asyncio.sleep(0.1)  # the program is slower than its socket
+            link = handler.link
+            assert link is not None
+            await feed_and_calm(loss, lambda count: send(link, count, INTERVAL))
+            await asyncio.sleep(0.3)
+            ours = statistics(handler)
+            report = await asyncio.to_thread(last_report, tmp_path / "stats")
+            output.stop()
     theirs, values = report["recv"], ours.values
     assert values["pktSentUniqueTotal"] == COUNT + CALM
     assert theirs["packetsDropped"] == values["pktSndDropTotal"] == 0

@@ -90,22 +90,21 @@ async def test_keys_that_they_refresh() -> None:
         async def run() -> None:
             options = Options(receive_latency_ms=LATENCY_MS, security=SecurityOptions(PASSPHRASE))
             handler, tap = Collector(), KeyTap()
-            endpoint = Endpoint.bind(HERE, 0)
-            endpoint.listen(ListenerOptions(), lambda call: call.accept(options, handler))
-            there = tapped(line, tap)
-            async with proxied((HERE, endpoint.port), there, line or Line()) as proxy:
-                way = Way(
-                    TRANSMIT,
-                    CALLER,
-                    HERE,
-                    proxy.port,
-                    latency_ms=LATENCY_MS,
-                    passphrase=PASSPHRASE,
-                    key_bytes=key_bytes,
-                    more=(("kmrefreshrate", REFRESH),),
-                )
-                await take(way, handler, COUNT)
-            endpoint.close()
+            with contextlib.closing(Endpoint.bind(HERE, 0)) as endpoint:
+                endpoint.listen(ListenerOptions(), lambda call: call.accept(options, handler))
+                there = tapped(line, tap)
+                async with proxied((HERE, endpoint.port), there, line or Line()) as proxy:
+                    way = Way(
+                        TRANSMIT,
+                        CALLER,
+                        HERE,
+                        proxy.port,
+                        latency_ms=LATENCY_MS,
+                        passphrase=PASSPHRASE,
+                        key_bytes=key_bytes,
+                        more=(("kmrefreshrate", REFRESH),),
+                    )
+                    await take(way, handler, COUNT)
             changes(tap)
 
         return run
@@ -122,26 +121,25 @@ async def test_keys_that_we_refresh(public_folder: Path) -> None:
             )
             options = Options(peer_latency_ms=LATENCY_MS, security=security)
             handler, tap = Collector(), KeyTap()
-            endpoint = Endpoint.bind(HERE, 0)
-            endpoint.listen(
-                ListenerOptions(key_bytes=key_bytes), lambda call: call.accept(options, handler)
-            )
-            back = tapped(line, tap)
-            async with proxied((HERE, endpoint.port), line or Line(), back) as proxy:
-                way = Way(
-                    program,
-                    CALLER,
-                    HERE,
-                    proxy.port,
-                    latency_ms=LATENCY_MS,
-                    passphrase=PASSPHRASE,
-                    key_bytes=key_bytes,
+            with contextlib.closing(Endpoint.bind(HERE, 0)) as endpoint:
+                endpoint.listen(
+                    ListenerOptions(key_bytes=key_bytes), lambda call: call.accept(options, handler)
                 )
-                name = f"{program}-{key_bytes}-{line is None}"
-                (public_folder / name).mkdir()
-                (public_folder / name).chmod(0o777)
-                await give(way, handler, public_folder / name / "got", COUNT)
-            endpoint.close()
+                back = tapped(line, tap)
+                async with proxied((HERE, endpoint.port), line or Line(), back) as proxy:
+                    way = Way(
+                        program,
+                        CALLER,
+                        HERE,
+                        proxy.port,
+                        latency_ms=LATENCY_MS,
+                        passphrase=PASSPHRASE,
+                        key_bytes=key_bytes,
+                    )
+                    name = f"{program}-{key_bytes}-{line is None}"
+                    (public_folder / name).mkdir()
+                    (public_folder / name).chmod(0o777)
+                    await give(way, handler, public_folder / name / "got", COUNT)
             changes(tap)
 
         return run
@@ -173,18 +171,17 @@ async def named(program: str, stream_id: str, public_folder: Path) -> str:
     """What the listener hears of a caller's stream id."""
     heard: list[str] = []
     handler = Collector()
-    endpoint = Endpoint.bind(HERE, 0)
+    with contextlib.closing(Endpoint.bind(HERE, 0)) as endpoint:
 
-    def called(call: IncomingCall) -> None:
-        heard.append(call.request.stream_id)
-        call.accept(Options(), handler)
+        def called(call: IncomingCall) -> None:
+            heard.append(call.request.stream_id)
+            call.accept(Options(), handler)
 
-    endpoint.listen(ListenerOptions(), called)
-    way = Way(program, CALLER, HERE, endpoint.port, stream_id=stream_id)
-    async with child(bytes_in(way, public_folder / "got")) as them:
-        with contextlib.suppress(Cannot):
-            await connected(handler, them)
-    endpoint.close()
+        endpoint.listen(ListenerOptions(), called)
+        way = Way(program, CALLER, HERE, endpoint.port, stream_id=stream_id)
+        async with child(bytes_in(way, public_folder / "got")) as them:
+            with contextlib.suppress(Cannot):
+                await connected(handler, them)
     assert len(heard) <= 1
     return heard[0] if heard else "nothing"
 
@@ -214,51 +211,49 @@ async def test_a_stream_id_that_is_too_long_is_not_sent(public_folder: Path) -> 
 async def test_callers_by_both_families(bound: str, public_folder: Path) -> None:
     """One port of every address serves IPv4 and IPv6 at the same time."""
     hosts = ("::1",) if bound else ("::1", HERE, "127.0.0.2")
-    endpoint = Endpoint.bind(bound, 0)
-    handlers: dict[str, Collector] = {}
-    options = Options(receive_latency_ms=200)
-    endpoint.listen(
-        ListenerOptions(), lambda call: call.accept(options, handlers[call.request.stream_id])
-    )
+    with contextlib.closing(Endpoint.bind(bound, 0)) as endpoint:
+        handlers: dict[str, Collector] = {}
+        options = Options(receive_latency_ms=200)
+        endpoint.listen(
+            ListenerOptions(), lambda call: call.accept(options, handlers[call.request.stream_id])
+        )
 
-    def task(program: str, is_publish: bool, host: str) -> Callable[[], Awaitable[None]]:
-        async def run() -> None:
-            name = f"{program}-{is_publish}-{host.replace(':', '')}"
-            handler = handlers[name] = Collector()
-            way = Way(program, CALLER, host, endpoint.port, latency_ms=200, stream_id=name)
-            if is_publish:
-                await take(way, handler, COUNT)
-            else:
-                (public_folder / name).mkdir()
-                (public_folder / name).chmod(0o777)
-                await give(way, handler, public_folder / name / "got", COUNT)
+        def task(program: str, is_publish: bool, host: str) -> Callable[[], Awaitable[None]]:
+            async def run() -> None:
+                name = f"{program}-{is_publish}-{host.replace(':', '')}"
+                handler = handlers[name] = Collector()
+                way = Way(program, CALLER, host, endpoint.port, latency_ms=200, stream_id=name)
+                if is_publish:
+                    await take(way, handler, COUNT)
+                else:
+                    (public_folder / name).mkdir()
+                    (public_folder / name).chmod(0o777)
+                    await give(way, handler, public_folder / name / "got", COUNT)
 
-        return run
+            return run
 
-    cells = product(PROGRAMS, (True, False), hosts)
-    await every(task(*cell) for cell in cells if cell[:2] != (VLC, True))
-    endpoint.close()
+        cells = product(PROGRAMS, (True, False), hosts)
+        await every(task(*cell) for cell in cells if cell[:2] != (VLC, True))
 
 
 @pytest.mark.parametrize("is_publish", [True, False], ids=["publish", "read"])
 async def test_listeners_at_ipv6(is_publish: bool, public_folder: Path) -> None:
     handler = Collector()
-    endpoint = Endpoint.bind("::", 0)
-    port = free_port()
-    way = Way(TRANSMIT, LISTENER, "::1", port, latency_ms=200)
-    options = Options(receive_latency_ms=200)
+    with contextlib.closing(Endpoint.bind("::", 0)) as endpoint:
+        port = free_port()
+        way = Way(TRANSMIT, LISTENER, "::1", port, latency_ms=200)
+        options = Options(receive_latency_ms=200)
 
-    async def call() -> None:
-        await until(lambda: is_bound("::1", port), "it listens")
-        endpoint.call(("::1", port, 0, 0), options, handler)
+        async def call() -> None:
+            await until(lambda: is_bound("::1", port), "it listens")
+            endpoint.call(("::1", port, 0, 0), options, handler)
 
-    calling = asyncio.ensure_future(call())
-    if is_publish:
-        await take(way, handler, COUNT)
-    else:
-        await give(way, handler, public_folder / "got", COUNT)
-    await calling
-    endpoint.close()
+        calling = asyncio.ensure_future(call())
+        if is_publish:
+            await take(way, handler, COUNT)
+        else:
+            await give(way, handler, public_folder / "got", COUNT)
+        await calling
 
 
 async def test_a_source_and_a_target_by_ipv6(public_folder: Path) -> None:

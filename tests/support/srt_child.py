@@ -73,5 +73,8 @@ async def child(command: Sequence[str | Path]) -> AsyncIterator[Child]:
 def widen(process: asyncio.subprocess.Process) -> None:
     """Let a program that is late find what it reads in whole writes, not cut where a pipe ended."""
     assert process.stdin is not None
+    pipe = process.stdin.get_extra_info("pipe")
+    if pipe.closed:  # a program that refuses what it was told has ended before this one goes on
+        return
     with contextlib.suppress(OSError):  # beyond what the system allows
-        fcntl.fcntl(process.stdin.get_extra_info("pipe").fileno(), F_SETPIPE_SZ, PIPE_BYTES)
+        fcntl.fcntl(pipe.fileno(), F_SETPIPE_SZ, PIPE_BYTES)
