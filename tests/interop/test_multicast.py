@@ -1,8 +1,11 @@
 """Groups on a wire of their own, with real joins (IGMP, MLD) and ffmpeg at the far end."""
 
 import asyncio
+import contextlib
+import ipaddress
 import re
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from fractions import Fraction
@@ -13,9 +16,16 @@ import pytest
 from flux.bridges.udp.source import DatagramOptions
 from flux.bridges.udp.ts import TsSource
 from media.track import Kind
+from protocols.rtsp import events
+from protocols.rtsp.auth import Authenticator
+from protocols.rtsp.client import RtspClient
+from protocols.rtsp.options import PullOptions, TransportChoice
+from protocols.rtsp.url import Url
 from tests.support import clip, clips, frames
-from tests.support.datagrams import DatagramRig, end, play, program, publish, target
+from tests.support.datagrams import DatagramRig, end, play, program, publish, target, until
 from tests.support.frame_log import FrameLog
+from tests.support.ports import free_port
+from tests.support.rtsp_peer import Camera, CameraServer, rtp
 from tests.support.wire import Wire, WireUnavailable
 
 pytestmark = [pytest.mark.interop, pytest.mark.timeout(60)]
@@ -88,6 +98,56 @@ async def test_a_group_comes_in(url: str, sender: str, is_heard: bool, wire: Wir
         except AssertionError as error:
             error.add_note(f"{source.figures()}, {rig.states}\n{wire.counters()}")
             raise
+
+
+SEND = """
+import socket, sys
+sock = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)
+sock.bind((sys.argv[1], 0))
+for packet in sys.argv[3:]:
+    sock.sendto(bytes.fromhex(packet), ("ff35::6", int(sys.argv[2])))
+"""
+
+
+class Ears:
+    """Sets up one track and counts its packets."""
+
+    def __init__(self, url: str, interface: str) -> None:
+        parsed = Url.parse(url)
+        options = PullOptions(transport=TransportChoice.MULTICAST, interface=interface)
+        self.client = RtspClient(parsed, options, Authenticator("", "", "c"), self)
+        self.heard: list[bytes] = []
+
+    def on_event(self, event: events.Event) -> None:
+        if isinstance(event, events.Described):
+            self.client.set_up(["trackID=2"], "*")
+
+    def on_packets(self, packets: list[tuple[int, bytes]], now: float) -> None:
+        self.heard += [data for _, data in packets]
+
+
+@pytest.mark.parametrize("is_far", [True, False], ids=["the-sender", "another"])
+async def test_a_camera_may_write_its_address_in_full(is_far: bool, wire: Wire) -> None:
+    """What counts is whose address it is, not how many zeros somebody left out (RFC 5952)."""
+    port = free_port()
+    packets = [rtp(number, 160 * number, b"sound") for number in range(5)]
+    source = ipaddress.IPv6Address(wire.far_v6).exploded if is_far else "fd77:0::1:2:3:4"
+
+    def play(_: Camera) -> bytes:
+        far = [sys.executable, "-c", SEND, wire.far_v6, str(port), *map(bytes.hex, packets)]
+        subprocess.run(wire.run(*far), check=True, timeout=10)
+        return b""
+
+    told = f"destination=ff35::6;port={port}-{port + 1};ttl=2;source={source}"
+    make = lambda: Camera(transports=("MULTICAST",), multicast=told, after_play=play)  # noqa: E731
+    async with CameraServer(make) as server:
+        ears = Ears(f"rtsp://127.0.0.1:{server.port}/live", wire.interface)
+        await ears.client.connect()
+        with contextlib.suppress(AssertionError):
+            await until(lambda: len(ears.heard) == len(packets), "all came", 3 if is_far else 0.5)
+        ears.client.close("done")
+        await ears.client.wait_closed()
+        assert ears.heard == (packets if is_far else [])
 
 
 @pytest.mark.parametrize("host", ["239.5.5.5", "[ff15::5]"], ids=("ipv4", "ipv6"))

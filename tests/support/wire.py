@@ -26,7 +26,7 @@ class Wire:
         self.namespace = f"flux-wire-{number}"
         self.interface = f"fluxn{number}"
         self.far, self.far_other = (f"10.77.{number}.{host}" for host in (2, 3))
-        self.far_v6 = f"fd77:0:0:{number:x}::2"
+        self.far_v6 = f"fd77:0:0:{number + 1:x}::2"  # as a system writes it: a 0 would be left out
 
     def run(self, *command: str) -> list[str]:
         """The command as it runs at the far end."""

@@ -14,7 +14,7 @@ from config.datagram_url import DatagramUrl
 from flux.base.errors import WireError
 from flux.bridges.rtp.tracks import RefusedMedia, RtpTrack, tracks_from_sdp
 from flux.net.multicast import is_multicast
-from flux.net.resolve import is_address
+from flux.net.resolve import canonical, is_address
 from protocols.sdp import Attribute, MediaDescription, SessionDescription
 
 MAX_MEDIA = 16
@@ -31,8 +31,9 @@ class Senders:
     excluded: tuple[str, ...] = ()  # not these
 
     def has(self, host: str) -> bool:
-        """Whether this address is heard."""
-        return host not in self.excluded and (not self.included or host in self.included)
+        """Whether this address, as a socket writes it, is heard."""
+        included = not self.included or host in map(canonical, self.included)
+        return included and host not in map(canonical, self.excluded)
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +145,7 @@ def _senders(
         connection_address(section.connection),
         connection_address(description.connection),
     } - {""}
+    destinations = set(map(canonical, destinations))
     own = [each for each in section.attributes if each.name.lower() == "source-filter"]
     if not own:
         own = [each for each in description.attributes if each.name.lower() == "source-filter"]
@@ -159,7 +161,7 @@ def _read_filter(
 ) -> None:
     """`incl|excl IN IP4|IP6|* DESTINATION SOURCE...`, RFC 4570 section 3."""
     fields = (attribute.value or "").split()
-    if len(fields) < 5 or fields[1].upper() != "IN" or fields[3] not in destinations:
+    if len(fields) < 5 or fields[1].upper() != "IN" or canonical(fields[3]) not in destinations:
         return
     sources = [each for each in fields[4:] if is_address(each)]
     if fields[0].lower() == "incl":

@@ -118,6 +118,19 @@ def test_who_is_heard() -> None:
     assert not Senders((), ("10.0.0.2",)).has("10.0.0.2")
 
 
+@pytest.mark.parametrize("text", ["2001:DB8:0:0:0::5", "2001:db8::5%eth0", "2001:db8::0.0.0.5"])
+def test_senders_are_known_however_they_are_written(text: str) -> None:
+    assert Senders((text,)).has("2001:db8::5")
+    assert not Senders((), (text,)).has("2001:db8::5")
+    assert not Senders((text,)).has("2001:db8::6")
+
+
+def test_destinations_of_filters_are_known_however_they_are_written() -> None:
+    section = "a=source-filter: incl IN IP6 FF35:0::5 2001:db8::5\n"
+    found = plan("rtp://", "c=IN IP6 ff35::5\n", VIDEO.format(port=5004), section)
+    assert found.media[0].senders == Senders(("2001:db8::5",))
+
+
 def test_a_transport_stream_in_rtp() -> None:
     found = plan("rtp://", VIDEO.format(port=5004), "m=video 5010 RTP/AVP 33\n")
     assert found.transport_stream is found.media[1]
