@@ -156,10 +156,16 @@ class Alarm:
         if turn is None or not 0 <= due - turn.at < WORTH_MOVING:
             self._schedule(now)
 
+    def put_off(self, due: float, slack: float, now: float) -> None:
+        """Call then, or up to `slack` seconds before, if it is hastened, and not for company."""
+        self.set(due, slack, now)
+        if self._turn is not None:
+            self._turn.slack = 0.0
+
     def hasten(self, now: float) -> None:
         """The process is awake: call in a moment, if that is within the slack."""
         turn = self._turn
-        if turn is not None and turn.at - turn.slack <= now and not self._turns.is_serving:
+        if turn is not None and turn.at - self._slack <= now:
             self.set(now, 0.0, now)
 
     def close(self) -> None:

@@ -58,6 +58,11 @@ class Ears:
         return not self._gate.is_open
 
     @property
+    def hears_urgent(self) -> bool:
+        """Whether what may not wait is heard."""
+        return self._urgent_gate is not None and self._urgent_gate.is_open
+
+    @property
     def has_more(self) -> bool:
         """Whether more has come than was taken the last time."""
         return self._sock.has_more

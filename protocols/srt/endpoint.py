@@ -33,7 +33,7 @@ from protocols.srt.group_link import GroupLink
 from protocols.srt.handshake import RandomBytes, draw_socket_id
 from protocols.srt.link import Link, LinkHandler
 from protocols.srt.options import GroupType, ListenerOptions, Options
-from protocols.srt.pace import CALM_REST, Pace
+from protocols.srt.pace import CALM_REST, Pace, are_awaiting
 from protocols.srt.packet import GROUP_ID_FLAG, Address, Run
 from protocols.srt.reception import IncomingCall, Reception
 from protocols.srt.rendezvous import Rendezvous
@@ -46,7 +46,6 @@ EARLY = 0.7  # share of a rest that may be cut off, if the process is awake anyw
 FULL_TURN = 384  # datagrams that one turn takes: then the next one follows at once
 MAX_LOADS = 4  # of `MAX_TURN_BYTES`, that are read at once where they are of many links
 LINKS_A_LOAD = 4
-FEW_LINKS = 8  # that are asked one by one
 ERRORS_EVERY = 0.1  # seconds between two looks for errors, in turns that bring nothing
 NEVER = float("inf")
 NOBODY = bytes(4)  # destination of a request
@@ -229,15 +228,20 @@ class Endpoint:
             send(data, segment, address)
             if data[0] < CONTROL:
                 self._sent_at = now
-        if not self._is_open or self._pace.rest < CALM_REST:
+        if not self._is_open or self._pace.rest < CALM_REST or self._rests_until == NEVER:
             return
-        if not self._rests_until:
-            # What answers these is worth no waking of its own.
-            self._ears.rest(hears_urgent=True)
-            self._rests_until = now + self._pace.send_rest
-            self._arm(now)
-        elif self._rests_until < NEVER:  # nor is what answered those before
+        may_lie = self._ears.hears_urgent and now < self._turn_at + self._pace.answers_rest
+        if self._rests_until and not may_lie:
             self._alarm.hasten(now)
+            return
+        # What answers these is worth no waking of its own.
+        self._ears.rest(hears_urgent=True)
+        rest = self._pace.send_rest
+        self._rests_until = now + rest
+        if may_lie:  # nor is it looked for whenever somebody wakes
+            self._alarm.put_off(self._rests_until, rest * EARLY, now)
+        else:
+            self._arm(now)
 
     def derive(self, question: KeyNeeded, answer: Callable[[bytes, float], None]) -> None:
         """Compute a key in a thread."""
@@ -303,7 +307,7 @@ class Endpoint:
         finally:  # whatever happens, there is a next turn
             if self._pace.is_measure_due(now):
                 self._pace.measure(self._links.values(), now)
-            is_awaiting = self._sent_at >= self._turn_at and self._is_awaiting()
+            is_awaiting = self._sent_at >= self._turn_at and are_awaiting(self._links.values())
             pause, self._turn_at = now - self._turn_at, now
             self._pace.fill(brought, now, is_behind=self._ears.has_more or bool(self._heard))
             self._pace.look(touched, data, now)
@@ -317,13 +321,6 @@ class Endpoint:
             if not is_stream and (brought or not is_woken):
                 rest = 0.0
             self._rest_or_watch(rest, is_urgent)
-
-    def _is_awaiting(self) -> bool:
-        """Whether acknowledgements are still to come; of many links, some always are."""
-        if len(self._links) > FEW_LINKS:
-            return True
-        connections = [link.connection for link in self._links.values()]
-        return any(each.feedback.is_awaiting for each in connections if each is not None)
 
     def _rest_or_watch(self, rest: float, is_urgent: bool) -> None:
         if not self._is_open:

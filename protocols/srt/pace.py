@@ -12,10 +12,14 @@ and hear no questions meanwhile, since the last packet of a turn is missed with 
 Links whose pace hangs on our acknowledgements do not bear it, nor do those with little to
 acknowledge, whose sender might wonder. What a link hands out later than it is due (`defer`) may be
 missing for so much longer.
+
+Acknowledgements say nothing that has to be known soon where we only send, the peer asks for what it
+misses, and we hear it ask: then those of some bursts are read together.
 """
 
 from collections.abc import Collection, Iterable
 
+from protocols.srt.handshake_wire import HsFlag
 from protocols.srt.link import Link
 from protocols.srt.options import Control
 from protocols.srt.timed import Timed
@@ -29,10 +33,13 @@ SEND_REST = 0.084  # if all links bear it: as long as sources rest, for one waki
 CALLED = 1.0  # seconds that a handshake may take
 MEASURE_EVERY = 2.0  # seconds
 MEASURE_PROMPT_EVERY = 0.5  # while rests are short: within `CALLED`, what new links measure first
+ANSWERED = 3  # bursts whose acknowledgements are read together
+ROOMY = 8  # bursts that the peer has room for, at least
 LATENCY_SHARE = 0.75  # of the latency, that may be rested
 ATTEMPTS = 3  # that must be left
 MARGIN = 0.010  # seconds that an answer may take longer than the handshake did
 MOST_FULL = 0.25  # share of the buffer that may fill meanwhile
+FEW_LINKS = 8  # that are asked one by one
 LITTLE = 8  # data packets of a turn; fewer are acknowledged sooner
 
 
@@ -42,6 +49,7 @@ class Pace:
     __slots__ = (
         "_brought",
         "_called_at",
+        "_can_answers_lie",
         "_filled_at",
         "_fills_for",
         "_longest",
@@ -65,6 +73,7 @@ class Pace:
         self._called_at = -CALLED
         self._longest = CALM_REST
         self._measured_at = now
+        self._can_answers_lie = False
         self.rest = SHORT_REST
 
     def hurry(self, link: Link) -> None:
@@ -116,6 +125,14 @@ class Pace:
             return self.rest
         return max(self.rest, min(SEND_REST, self._longest))
 
+    @property
+    def answers_rest(self) -> float:
+        """Seconds since the last turn in which packets may leave and no answer need be read."""
+        is_full = self.is_behind or self._brought > MOST_FULL * self._room
+        if is_full or not self._can_answers_lie:
+            return 0.0
+        return (ANSWERED - 0.5) * self.send_rest  # bursts are not to the millisecond
+
     def is_measure_due(self, now: float) -> bool:
         """Whether `measure` is to be called."""
         is_prompt = self.rest < CALM_REST
@@ -129,6 +146,7 @@ class Pace:
                 if link.connection is not None:
                     link.connection.round_trip.note_prompt()
         self._longest = max(CALM_REST, min(map(patience, links), default=CALM_REST))
+        self._can_answers_lie = all(map(can_answers_lie, links))
 
 
 def patience(link: Link) -> float:
@@ -155,6 +173,25 @@ def patience(link: Link) -> float:
         # and the question for it lies until the one after that.
         spare /= 2
     return min(spare, latency * LATENCY_SHARE, link.leisure)
+
+
+def are_awaiting(links: Collection[Link]) -> bool:
+    """Whether acknowledgements are still to come; of many links, some always are."""
+    if len(links) > FEW_LINKS:
+        return True
+    connections = [link.connection for link in links]
+    return any(each.feedback.is_awaiting for each in connections if each is not None)
+
+
+def can_answers_lie(link: Link) -> bool:
+    """Whether acknowledgements need not be read after each burst that is sent, and nothing else is
+    to be expected."""
+    connection = link.connection
+    if connection is None or connection.round_trip.is_own:
+        return False
+    state = connection.state
+    asks = bool(connection.result.peer_flags & HsFlag.PERIODIC_NAK)
+    return asks and state.confirmed > 0 and ROOMY * state.unconfirmed <= state.window
 
 
 def defer(link: Link, seconds: float, now: float) -> None:

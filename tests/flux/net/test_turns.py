@@ -218,6 +218,27 @@ def test_whoever_is_awake_hastens_what_has_slack(
     assert fired == pytest.approx([100.071])
 
 
+@pytest.mark.parametrize("is_hastened", [False, True])
+def test_what_is_put_off_is_hastened_but_not_called_for_company(
+    loop: Loop, monkeypatch: pytest.MonkeyPatch, is_hastened: bool
+) -> None:
+    turns = Turns(loop)  # type: ignore[arg-type]  # as above
+    monkeypatch.setattr("flux.net.turns.Turns.of", lambda _: turns)
+    fired: list[float] = []
+    alarm = Alarm(loop, lambda: fired.append(loop.now))  # type: ignore[arg-type]  # as above
+
+    def company() -> None:
+        if is_hastened:
+            alarm.hasten(loop.now)
+
+    alarm.put_off(100.1, 0.06, 100.0)
+    turns.call(100.03, 0.0, company, 100.0)
+    turns.call(100.05, 0.0, company, 100.0)
+    loop.run(1.0)
+    assert fired == pytest.approx([100.05 if is_hastened else 100.1])
+    assert len(loop.wakes) == (2 if is_hastened else 3), "it is called with whoever hastened it"
+
+
 def test_one_that_is_moved_by_another_is_called_then(loop: Loop) -> None:
     turns = Turns(loop)  # type: ignore[arg-type]  # as above
     called: list[float] = []

@@ -7,17 +7,21 @@ import pytest
 
 from flux.bridges.srt.publisher import DEFERRED, UNSEEN_REST
 from flux.bridges.srt.sender import LEISURES, PROMPT_LEISURE
+from protocols.srt.handshake_wire import HsFlag
 from protocols.srt.link import Link, LinkHandler
 from protocols.srt.options import LEISURE, Control, Options, RateOptions, RepairOptions
 from protocols.srt.pace import (
+    ANSWERED,
     CALLED,
     CALM_AFTER,
     CALM_REST,
     LITTLE,
     LONG_AFTER,
     REST,
+    ROOMY,
     SHORT_REST,
     Pace,
+    can_answers_lie,
     defer,
     patience,
 )
@@ -234,12 +238,16 @@ def test_a_rest_that_nobody_measured_loses() -> None:
 
 
 def sent_in_turns(
-    rtt: float, longest: float | None = None, *, hears_questions: bool = False
+    rtt: float,
+    longest: float | None = None,
+    *,
+    hears_questions: bool = False,
+    answered: int = 1,
 ) -> tuple[float, float]:
     """Packets that are sent, and answers that are read, in turns as long as the link bears, or
     `longest`; the last packet of a turn gets lost now and then: the share that came, the rest.
 
-    `hears_questions`: for packets, as they come.
+    `hears_questions`: for packets, as they come. `answered`: turns whose answers are read together.
     """
     # Who rests sends no probe meanwhile.
     pair, link = connected(
@@ -268,7 +276,7 @@ def sent_in_turns(
 
     def look(now: float) -> None:
         del now
-        node.coalesce = SHORT_REST if pair.caller.is_repairing else rest
+        node.coalesce = SHORT_REST if pair.caller.is_repairing else answered * rest
 
     pair.net.every(SHORT_REST, look, pair.net.now + 4.0)
     pair.run(0.1)
@@ -277,6 +285,8 @@ def sent_in_turns(
     before, number = len(pair.delays), pair.number
     pair.transfer(burst * 64, burst=burst)
     assert len(lost) >= 10
+    if hears_questions:  # and nothing is sent again that nobody misses
+        assert pair.caller.statistics(pair.net.now).values["pktRetransTotal"] == len(lost)
     return (len(pair.delays) - before) / (pair.number - number), rest
 
 
@@ -295,6 +305,73 @@ def test_who_hears_questions_may_rest_for_longer() -> None:
     assert sent_in_turns(0.010, rest)[0] < 1.0
     assert sent_in_turns(0.010, rest, hears_questions=True)[0] == 1.0
     assert sent_in_turns(0.001, hears_questions=True)[1] >= rest
+
+
+@pytest.mark.parametrize("rtt", [0.001, 0.005, 0.010, 0.020])
+def test_nothing_is_lost_by_acknowledgements_that_lie(rtt: float) -> None:
+    share, rest = sent_in_turns(rtt, hears_questions=True, answered=ANSWERED)
+    assert share == 1.0
+    assert rest > CALM_REST
+
+
+def sending(options: Options | None = None) -> Link:
+    _, link = measured_link(0.001, LinkHandler(), options, is_sending=True, hears_questions=True)
+    link.leisure = LONG
+    return link
+
+
+def answers_rest(links: list[Link], brought: int = 10) -> float:
+    """Of an endpoint that has been calm for long."""
+    pace = Pace(0.0, 1000)
+    pace.measure(links, LONG_AFTER)
+    pace.fill(brought, LONG_AFTER + 1, is_behind=False)
+    pace.look([], 0, LONG_AFTER + 1)
+    assert pace.send_rest > CALM_REST
+    return pace.answers_rest
+
+
+def test_who_only_sends_leaves_acknowledgements_alone_for_some_bursts() -> None:
+    link = sending()
+    assert answers_rest([link, sending()]) == pytest.approx((ANSWERED - 0.5) * patience(link))
+    assert answers_rest([link], brought=300) == 0.0, "the buffer is a quarter full"
+    _, receiving = connected()
+    assert answers_rest([link, receiving]) == 0.0, "whose data would lie, too"
+
+
+def test_a_socket_with_more_to_read_is_read() -> None:
+    pace = Pace(0.0, 1000)
+    pace.measure([sending()], LONG_AFTER)
+    pace.look([], 0, LONG_AFTER + 1)
+    pace.fill(10, LONG_AFTER + 1, is_behind=False)
+    assert pace.answers_rest > 0
+    pace.fill(10, LONG_AFTER + 1, is_behind=True)
+    assert pace.answers_rest == 0.0
+
+
+def test_whose_acknowledgements_count() -> None:
+    link = sending()
+    assert can_answers_lie(link)
+    connection = link.connection
+    assert connection is not None
+    link.connection = None
+    assert not can_answers_lie(link), "it is calling"
+    pair, link.connection = Pair(Line()), connection
+    link.connection = pair.caller
+    assert not can_answers_lie(link), "nothing was sent yet: the peer may be the one that sends"
+    flags = connection.result.peer_flags & ~HsFlag.PERIODIC_NAK
+    connection.result = replace(connection.result, peer_flags=flags)
+    link.connection = connection
+    assert not can_answers_lie(link), "it asks only once: all in flight would be sent again"
+
+
+@pytest.mark.parametrize("packets", [900, 1100])
+def test_a_window_that_is_nearly_full_must_be_seen_to_open(packets: int) -> None:
+    pair, link = measured_link(0.001, LinkHandler(), is_sending=True, hears_questions=True)
+    assert link.connection is pair.caller
+    pair.caller.send([bytes(1000)] * packets, pair.net.now)
+    window = pair.caller.state.window
+    assert can_answers_lie(link) is (ROOMY * packets <= window)
+    assert 900 * ROOMY < window < 1100 * ROOMY
 
 
 def test_links_of_groups_bear_nothing() -> None:
