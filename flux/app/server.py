@@ -68,8 +68,8 @@ from media.events import (
 from media.flv.forms import Form
 from media.router import Router
 
-TICK = 0.25  # seconds between the router's ticks
-TICK_SLACK = 0.1  # that one may come early, with somebody else who wakes the process
+TICK = 0.28  # seconds between the router's ticks
+TICK_SLACK = 0.095  # that one may come early, with somebody else who wakes the process
 
 LOG_LEVELS: dict[type, str] = {
     ReaderJoined: "debug",

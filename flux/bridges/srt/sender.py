@@ -38,7 +38,7 @@ JOIN_WINDOW = 64
 JOIN_SPEED = 2.0
 # What frames may lie before they are sent, and what answers them, as a share of the latency and in
 # seconds at the most: where questions for packets are heard at once, and where they lie as well.
-PROMPT_LEISURE = 0.7, 0.084
+PROMPT_LEISURE = 0.75, 0.090
 LEISURES = 0.4, 0.050
 WEIGH = 2.0  # seconds between two looks at how long the link bears it
 JOIN_RATE = 400.0  # datagrams per second, where the stream's is not known

@@ -117,11 +117,11 @@ def test_frames_may_lie_as_long_as_the_latency_covers_it(latency_ms: int, leisur
 @pytest.mark.parametrize(
     ("latency_ms", "rtt", "hears_questions", "window", "leisure"),
     [
-        (120, 0.001, True, 0.100, 0.084),
+        (120, 0.001, True, 0.100, 0.090),
         (120, 0.001, False, 0.100, 0.048),
         (120, 0.060, True, 0.100, LEISURE),
         (40, 0.001, True, 0.100, LEISURE),
-        (2000, 0.060, True, 0.100, 0.084),
+        (2000, 0.060, True, 0.100, 0.090),
         (120, 0.001, True, 0.040, 0.040),
         (120, 0.001, True, 0.010, 0.010),
     ],
