@@ -146,7 +146,7 @@ class Pace:
                 if link.connection is not None:
                     link.connection.round_trip.note_prompt()
         self._longest = max(CALM_REST, min(map(patience, links), default=CALM_REST))
-        self._can_answers_lie = all(map(can_answers_lie, links))
+        self._can_answers_lie = self._longest > CALM_REST and all(map(can_answers_lie, links))
 
 
 def patience(link: Link) -> float:

@@ -338,6 +338,21 @@ def test_who_only_sends_leaves_acknowledgements_alone_for_some_bursts() -> None:
     assert answers_rest([link, receiving]) == 0.0, "whose data would lie, too"
 
 
+@pytest.mark.parametrize(
+    "options",
+    [Options(control=Control.AIMD), Options(rate=RateOptions(max_rate=2_000_000))],
+    ids=["AIMD", "paced"],
+)
+def test_whose_pace_hangs_on_acknowledgements_hears_them(options: Options) -> None:
+    link = sending(options)
+    assert can_answers_lie(link)
+    pace = Pace(0.0, 1000)
+    pace.measure([link], LONG_AFTER)
+    pace.look([], 0, LONG_AFTER + 1)
+    assert pace.rest == CALM_REST
+    assert pace.answers_rest == 0.0
+
+
 def test_a_socket_with_more_to_read_is_read() -> None:
     pace = Pace(0.0, 1000)
     pace.measure([sending()], LONG_AFTER)
