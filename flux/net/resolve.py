@@ -39,16 +39,6 @@ def is_address(host: str) -> bool:
     return True
 
 
-def canonical(host: str) -> str:
-    """An address as `host_of` writes it (RFC 5952), however somebody wrote it; a name as it is."""
-    bare = host.partition("%")[0]
-    try:
-        family = socket.AF_INET6 if ":" in bare else socket.AF_INET
-        return host_of((socket.inet_ntop(family, socket.inet_pton(family, bare)),))
-    except (OSError, ValueError):  # ValueError: a zero byte, or no ASCII
-        return host
-
-
 def host_of(address: Address) -> str:
     """The host of a socket address for people and for comparing: without zone, IPv4 as IPv4."""
     return str(address[0]).partition("%")[0].removeprefix("::ffff:")

@@ -10,8 +10,8 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
+from flux.base.addresses import plain_address
 from flux.base.errors import PeerError
-from flux.net.resolve import canonical
 from protocols.rtsp import events
 from protocols.rtsp.auth import Authenticator
 from protocols.rtsp.connection import PullConnection
@@ -181,7 +181,7 @@ class RtspClient(ClientEndpoint):
             self._reports_to[track.track_index] = (host, told[1])
 
     def _join(self, index: int, group: Group, ssrc: int | None) -> None:
-        source = canonical(group.source) if _is_host(group.source) else ""
+        source = plain_address(group.source) if _is_host(group.source) else ""
         address = ipaddress.ip_address(group.address)
         is_specific = any(address in network for network in SOURCE_SPECIFIC)
         self._udp.join(

@@ -6,10 +6,10 @@ are the server's choice. Interleaved channels are the client's choice while they
 neighbours, else the server's (section 12.39 lets it choose).
 """
 
-import ipaddress
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 
+from flux.base.addresses import plain_address
 from protocols.rtsp.transport import TCP, PortPair, Transport, parse_transports
 
 MAX_CHANNEL = 255
@@ -22,16 +22,6 @@ class Offers:
 
     transports: tuple[Transport, ...]
     foreign: int = 0  # that lead to another host
-
-
-def plain_address(address: str) -> str:
-    """An address without scope and without the IPv4-in-IPv6 prefix; text that is none stays."""
-    try:
-        parsed = ipaddress.ip_address(address.partition("%")[0])
-    except ValueError:
-        return address
-    mapped = parsed.ipv4_mapped if isinstance(parsed, ipaddress.IPv6Address) else None
-    return str(mapped or parsed)
 
 
 def is_record_mode(value: str) -> bool:

@@ -11,10 +11,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from config.datagram_url import DatagramUrl
+from flux.base.addresses import plain_address
 from flux.base.errors import WireError
 from flux.bridges.rtp.tracks import RefusedMedia, RtpTrack, tracks_from_sdp
 from flux.net.multicast import is_multicast
-from flux.net.resolve import canonical, is_address
+from flux.net.resolve import is_address
 from protocols.sdp import Attribute, MediaDescription, SessionDescription
 
 MAX_MEDIA = 16
@@ -32,8 +33,8 @@ class Senders:
 
     def has(self, host: str) -> bool:
         """Whether this address, as a socket writes it, is heard."""
-        included = not self.included or host in map(canonical, self.included)
-        return included and host not in map(canonical, self.excluded)
+        included = not self.included or host in map(plain_address, self.included)
+        return included and host not in map(plain_address, self.excluded)
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,13 +140,8 @@ def _senders(
 ) -> Senders:
     if url.source:
         return Senders((url.source,))
-    destinations = {
-        "*",
-        host,
-        connection_address(section.connection),
-        connection_address(description.connection),
-    } - {""}
-    destinations = set(map(canonical, destinations))
+    places = section.connection, description.connection
+    destinations = {"*", *map(plain_address, (host, *map(connection_address, places)))} - {""}
     own = [each for each in section.attributes if each.name.lower() == "source-filter"]
     if not own:
         own = [each for each in description.attributes if each.name.lower() == "source-filter"]
@@ -161,7 +157,7 @@ def _read_filter(
 ) -> None:
     """`incl|excl IN IP4|IP6|* DESTINATION SOURCE...`, RFC 4570 section 3."""
     fields = (attribute.value or "").split()
-    if len(fields) < 5 or fields[1].upper() != "IN" or canonical(fields[3]) not in destinations:
+    if len(fields) < 5 or fields[1].upper() != "IN" or plain_address(fields[3]) not in destinations:
         return
     sources = [each for each in fields[4:] if is_address(each)]
     if fields[0].lower() == "incl":

@@ -18,13 +18,13 @@ from dataclasses import dataclass
 from email.utils import formatdate
 from typing import Protocol, cast
 
+from flux.base.addresses import plain_address
 from flux.base.errors import WireError
 from flux.net.flood import FloodGuard
 from flux.net.timer import DeadlineTimer
 from protocols.rtsp.server_connection import ServerConnection
 from protocols.rtsp.server_events import Asked, ConnectionEnded, Reply, SessionEnded, TrackEnded
 from protocols.rtsp.server_options import ServerOptions
-from protocols.rtsp.server_transport import plain_address
 from protocols.rtsp.server_tunnel import (
     GET_REPLY,
     HeadReader,

@@ -5,7 +5,7 @@ import socket
 import pytest
 
 from flux.base.errors import PeerError
-from flux.net.resolve import canonical, host_of, is_address, resolve
+from flux.net.resolve import host_of, is_address, resolve
 
 
 async def test_addresses_and_names() -> None:
@@ -27,29 +27,3 @@ def test_hosts_are_compared_without_zone_and_mapping() -> None:
     assert host_of(("::ffff:10.0.0.1", 9, 0, 0)) == "10.0.0.1"
     assert is_address("fe80::1%eth0")
     assert not is_address("host")
-
-
-@pytest.mark.parametrize(
-    ("written", "meant"),
-    [
-        ("10.0.0.1", "10.0.0.1"),
-        ("::ffff:10.0.0.1", "10.0.0.1"),
-        ("::FFFF:0A00:0001", "10.0.0.1"),
-        ("FE80:0:0:0::1%eth0", "fe80::1"),
-        ("fd77:0:0:5::2", "fd77:0:0:5::2"),
-        ("camera.example", "camera.example"),
-        ("10.1", "10.1"),  # no address but in C
-        ("*", "*"),
-        ("", ""),
-        ("\0", "\0"),
-        ("\udcff:", "\udcff:"),
-    ],
-)
-def test_addresses_have_one_way_to_be_written(written: str, meant: str) -> None:
-    assert canonical(written) == meant
-
-
-def test_a_sender_is_written_the_canonical_way() -> None:
-    with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as sock:
-        sock.bind(("0:0:0:0:0:0:0:1", 0))
-        assert host_of(sock.getsockname()) == canonical("0:0:0:0:0:0:0:1") == "::1"
