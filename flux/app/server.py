@@ -68,7 +68,7 @@ from media.events import (
 from media.flv.forms import Form
 from media.router import Router
 
-TICK = 0.28  # seconds between the router's ticks
+TICK = 0.28  # seconds between the router's ticks: in the third of three turns of 90 ms
 TICK_SLACK = 0.095  # that one may come early, with somebody else who wakes the process
 
 LOG_LEVELS: dict[type, str] = {

@@ -370,8 +370,7 @@ def test_whose_acknowledgements_count() -> None:
     assert connection is not None
     link.connection = None
     assert not can_answers_lie(link), "it is calling"
-    pair, link.connection = Pair(Line()), connection
-    link.connection = pair.caller
+    link.connection = Pair(Line()).caller
     assert not can_answers_lie(link), "nothing was sent yet: the peer may be the one that sends"
     flags = connection.result.peer_flags & ~HsFlag.PERIODIC_NAK
     connection.result = replace(connection.result, peer_flags=flags)
